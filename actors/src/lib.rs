@@ -1,1 +1,41 @@
-//! Placeholder.
+//! Owners of changing state. Each follows the replicated state and publishes a view that requests read without waiting.
+
+pub mod policies;
+pub mod router;
+pub mod sessions;
+pub mod subject;
+pub mod supervisor;
+pub mod view;
+
+use std::sync::Arc;
+
+use octelium_consensus::State;
+use tokio::sync::watch;
+
+/// The replicated state as it moves on; the newest value is always there.
+pub type StateFeed = watch::Receiver<Arc<State>>;
+
+/// What the request path reads.
+#[derive(Clone)]
+pub struct Views {
+    /// Hosts and Services.
+    pub routes: Arc<view::View<router::Routes>>,
+    /// Sessions and their Users.
+    pub sessions: Arc<sessions::Sessions>,
+}
+
+impl Views {
+    /// Empty views, before the actors have published any.
+    pub fn new(domain: &str) -> Self {
+        Self {
+            routes: Arc::new(view::View::new(router::Routes::empty(domain))),
+            sessions: Arc::new(sessions::Sessions::default()),
+        }
+    }
+
+    /// Waits until both views reflect the log up to `index`.
+    pub async fn reached(&self, index: u64) {
+        self.routes.reached(index).await;
+        self.sessions.reached(index).await;
+    }
+}

@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The replicated state: one Raft log, one deterministic state machine.
+//!
+//! Others hold a [`Replica`]: they propose a [`Command`] and read the [`State`] that it leads to. A single node is a Raft
+//! group of one and runs the very code that a cluster runs.
+
+pub mod command;
+pub mod error;
+pub mod replica;
+pub mod seal;
+pub mod state;
+
+mod directory;
+mod durable;
+mod form;
+mod log_store;
+mod network;
+mod raft;
+mod snapshot;
+mod state_machine;
+#[cfg(test)]
+mod testing;
+mod vote;
+
+pub use command::{Command, Expected, Outcome, Requirement, Write};
+pub use error::Error;
+pub use replica::{Options, Replica};
+pub use seal::SealingKey;
+pub use state::{Change, State, Stored};

@@ -1,1 +1,112 @@
-fn main() {}
+//! `octelium-node`: one node of the gateway.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use octelium_node::{
+    config::{Config, Settings},
+    node::Node,
+    quickstart,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A node of the Octelium gateway: puts every API behind identity.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a node
+    Start(WithFile),
+    /// Check the settings and exit
+    Check(WithFile),
+    /// Start a node with a demo upstream, for a first look: everything under ./octelium-data
+    Quickstart(quickstart::Options),
+}
+
+#[derive(Args)]
+struct WithFile {
+    /// YAML file with settings; environment variables and flags win over it
+    #[arg(long, env = "OCTELIUM_NODE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl WithFile {
+    fn check(self) -> Result<Config> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        self.settings.over(file).check()
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("octelium-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Check(with_file) => {
+            let config = with_file.check()?;
+            println!("the settings are valid: domain {}, {} worker(s)", config.domain, config.workers);
+            Ok(())
+        }
+        Command::Start(with_file) => {
+            let config = with_file.check()?;
+            in_runtime(&config.log.clone(), async move {
+                let node = Node::start(&config).await?;
+                if let Some(token) = &node.root_token {
+                    let file = config.data_dir.join("root.token");
+                    quickstart::write_private(&file, token)?;
+                    tracing::info!(file = %file.display(), "the root User's authentication token was written; move it to a safe place");
+                }
+                until_stopped(node).await
+            })
+        }
+        Command::Quickstart(options) => in_runtime(&options.log.clone(), quickstart::run(options, until_stopped)),
+    }
+}
+
+/// The control plane's runtime; workers have their own.
+fn in_runtime(filter: &str, main: impl Future<Output = Result<()>>) -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok(); // fails only if it is installed already
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_new(filter)?)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // Tasks still running at the end hold nothing that must be kept.
+    let result = runtime.block_on(main);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+async fn until_stopped(node: Node) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
+    let failure = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        failure = node.failed() => Some(failure),
+    };
+    if let Some(failure) = failure {
+        // The log can't be trusted to close: what was acknowledged is on disk already.
+        return Err(failure);
+    }
+    tokio::select! {
+        stopped = node.stop() => stopped,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("stopped at once by a second signal")),
+    }
+}

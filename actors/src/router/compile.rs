@@ -1,0 +1,280 @@
+//! From a Service resource to a [`Route`], or to all that is wrong with it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::{HeaderName, HeaderValue};
+use octelium_api::{
+    Kind, Object,
+    core::{
+        Service,
+        service::{Spec, spec},
+    },
+};
+use octelium_consensus::{State, Stored};
+use octelium_policy::{Condition, Reads};
+use url::Url;
+
+use super::route::{
+    Access, Body, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
+};
+use crate::{policies::Library, subject::Resource};
+
+/// Where a buffered body has no limit of its own.
+const BODY_BYTES_DEFAULT: usize = 32 << 20;
+/// No setting allows more.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// What is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the field.
+    pub path: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// A condition that stands in a Service or Policy may not compile: the same check before it enters the log and after.
+///
+/// # Errors
+/// All problems at once.
+pub fn check(service: &Service) -> Result<(), Vec<Problem>> {
+    let spec = service.spec.clone().unwrap_or_default();
+    let mut problems = Vec::new();
+    configs(&spec, &mut problems);
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Compiles; what is wrong makes a Route that refuses.
+pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored>) -> Option<Route> {
+    let Object::Service(service) = &stored.object else { return None };
+    let spec = service.spec.clone().unwrap_or_default();
+    let name = stored.object.name();
+    let (_, namespace_name) = name.split_once('.')?;
+    let namespace = state.by_name(Kind::Namespace, namespace_name);
+    let mut problems = Vec::new();
+    let (config, rules) = configs(&spec, &mut problems);
+
+    let authorization = spec.authorization.clone().unwrap_or_default();
+    let mut collected = library.collect(
+        state,
+        &authorization.policies,
+        &authorization.inline_policies,
+        &stored.object.reference(),
+    );
+    match namespace.map(|namespace| (&namespace.object, namespace)) {
+        Some((Object::Namespace(resource), namespace)) => {
+            let authorization = resource.spec.clone().unwrap_or_default().authorization.unwrap_or_default();
+            collected.extend(library.collect(
+                state,
+                &authorization.policies,
+                &authorization.inline_policies,
+                &namespace.object.reference(),
+            ));
+        }
+        _ => problems.push(Problem { path: "metadata.name".into(), message: format!("Namespace `{namespace_name}` is missing") }),
+    }
+    if let Some(cluster) = state.list(Kind::ClusterConfig).next()
+        && let Object::ClusterConfig(resource) = &cluster.object
+    {
+        let authorization = resource.spec.clone().unwrap_or_default().authorization.unwrap_or_default();
+        collected.extend(library.collect(
+            state,
+            &authorization.policies,
+            &authorization.inline_policies,
+            &cluster.object.reference(),
+        ));
+    }
+
+    let access = match (spec.is_anonymous, authorization.enable_anonymous) {
+        (false, _) => Access::Session,
+        (true, false) => Access::Anonymous,
+        (true, true) => Access::AnonymousWithPolicy,
+    };
+    let mut reads = Reads::default();
+    if access != Access::Anonymous {
+        reads = collected.policies.iter().fold(reads, |reads, policy| reads | policy.reads());
+    }
+    reads = rules.iter().fold(reads, |reads, rule| reads | rule.condition.reads());
+    let http = spec.config.as_ref().and_then(http_of);
+    Some(Route {
+        reference: stored.object.reference(),
+        namespace: namespace.map(|namespace| namespace.object.reference()).unwrap_or_default(),
+        service: Resource::new(stored.clone()),
+        namespace_subject: namespace.map(|namespace| Resource::new(namespace.clone())),
+        mode: spec.mode(),
+        fqdn: octelium_api::name::hosts(name, domain).public_fqdn.into(),
+        is_public: spec.is_public,
+        is_disabled: spec.is_disabled,
+        access,
+        policies: collected.policies,
+        names_policies: collected.names_policies,
+        reads,
+        body: body(http),
+        config,
+        rules,
+        broken: problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)),
+    })
+}
+
+fn http_of(config: &spec::Config) -> Option<&spec::config::Http> {
+    match &config.r#type {
+        Some(spec::config::Type::Http(http)) => Some(http),
+        _ => None,
+    }
+}
+
+fn body(http: Option<&spec::config::Http>) -> Body {
+    let settings = http.and_then(|http| http.body.as_ref());
+    let limit = settings.map_or(0, |body| body.max_request_size as usize);
+    Body {
+        buffer: http.is_some_and(|http| http.enable_request_buffering),
+        json: settings.is_some_and(|body| body.mode() == spec::config::http::body::Mode::Json),
+        bytes_max: if limit == 0 { BODY_BYTES_DEFAULT } else { limit.min(BODY_BYTES_MAX) },
+    }
+}
+
+type Configs = (Option<Arc<EffectiveConfig>>, Vec<ConfigRule>);
+
+fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
+    let default = service.config.as_ref().map(|config| Arc::new(effective(config, "spec.config", problems)));
+    let Some(dynamic) = &service.dynamic_config else { return (default, Vec::new()) };
+    let mut named = HashMap::new();
+    for (index, config) in dynamic.configs.iter().enumerate() {
+        let path = format!("spec.dynamicConfig.configs[{index}]");
+        let parent = match config.parent.as_str() {
+            "" => None,
+            "default" => service.config.as_ref(),
+            parent => dynamic.configs.iter().find(|other| other.name == parent),
+        };
+        let merged = parent.map_or_else(|| config.clone(), |parent| merge(parent, config));
+        named.insert(config.name.clone(), Arc::new(effective(&merged, &path, problems)));
+    }
+    let mut rules = Vec::new();
+    for (index, rule) in dynamic.rules.iter().enumerate() {
+        let path = format!("spec.dynamicConfig.rules[{index}]");
+        let condition = rule.condition.clone().unwrap_or_default();
+        let config = match &rule.r#type {
+            Some(spec::dynamic_config::rule::Type::ConfigName(name)) if name.is_empty() || name == "default" => default.clone(),
+            Some(spec::dynamic_config::rule::Type::ConfigName(name)) => {
+                if !named.contains_key(name) {
+                    problems.push(Problem { path: format!("{path}.configName"), message: format!("no config is named `{name}`") });
+                }
+                named.get(name).cloned()
+            }
+            _ => {
+                problems.push(Problem { path: path.clone(), message: "needs `configName`".into() });
+                None
+            }
+        };
+        match Condition::compile(&condition, &format!("{path}.condition")) {
+            Ok(condition) => rules.push(ConfigRule { condition, config }),
+            Err(errors) => problems.extend(errors.into_iter().map(|error| Problem { path: error.path.clone(), message: error.to_string() })),
+        }
+    }
+    (default, rules)
+}
+
+/// Protocol Buffers' own merge: scalars of the child win where set, messages merge, lists are joined.
+fn merge(parent: &spec::Config, child: &spec::Config) -> spec::Config {
+    use prost::Message;
+    let mut merged = parent.clone();
+    merged.merge(child.encode_to_vec().as_slice()).expect("the bytes were encoded from the same message");
+    merged
+}
+
+fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> EffectiveConfig {
+    let http = http_of(config);
+    EffectiveConfig {
+        name: if config.name.is_empty() { "default".into() } else { config.name.as_str().into() },
+        upstream: config.upstream.as_ref().and_then(|upstream| match &upstream.r#type {
+            Some(spec::config::upstream::Type::Url(url)) => match self::upstream(url, config.tls.as_ref()) {
+                Ok(upstream) => Some(upstream),
+                Err(message) => {
+                    problems.push(Problem { path: format!("{path}.upstream.url"), message });
+                    None
+                }
+            },
+            _ => None,
+        }),
+        auth: match http.and_then(|http| http.auth.as_ref()).map(auth).transpose() {
+            Ok(auth) => auth.unwrap_or(UpstreamAuth::None),
+            Err(message) => {
+                problems.push(Problem { path: format!("{path}.http.auth"), message });
+                UpstreamAuth::None
+            }
+        },
+        path: http.and_then(|http| http.path.as_ref()).map(rewrite).unwrap_or_default(),
+    }
+}
+
+fn upstream(text: &str, tls: Option<&spec::config::Tls>) -> Result<Upstream, String> {
+    let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    let scheme = match url.scheme() {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        other => return Err(format!("scheme `{other}` is not supported; use http or https")),
+    };
+    let host = match url.host() {
+        Some(url::Host::Domain(domain)) => domain.to_owned(),
+        Some(url::Host::Ipv4(address)) => address.to_string(),
+        Some(url::Host::Ipv6(address)) => address.to_string(),
+        None => return Err(format!("`{text}` has no host")),
+    };
+    let port = url.port_or_known_default().ok_or("a port is needed")?;
+    let shown = url.host_str().unwrap_or_default();
+    let authority = url.port().map_or_else(|| shown.to_owned(), |port| format!("{shown}:{port}"));
+    let tls = tls.map_or_else(Tls::default, |tls| Tls {
+        trusted_cas: tls.trusted_c_as.clone(),
+        append_to_system: tls.append_to_system_pool,
+        insecure_skip_verify: tls.insecure_skip_verify,
+    });
+    // Two https upstreams share connections only if they would have been verified alike.
+    let pool_key = match scheme {
+        Scheme::Http => format!("http://{host}:{port}"),
+        Scheme::Https => format!("https://{host}:{port} {}", fingerprint(&tls)),
+    };
+    Ok(Upstream {
+        scheme,
+        authority: HeaderValue::from_str(&authority).map_err(|_| format!("`{authority}` can't be a Host header"))?,
+        host: host.into(),
+        port,
+        tls: Arc::new(tls),
+        pool_key: pool_key.into(),
+    })
+}
+
+/// The settings themselves, so that different ones never meet.
+fn fingerprint(tls: &Tls) -> String {
+    format!("{} {} {}", tls.append_to_system, tls.insecure_skip_verify, tls.trusted_cas.join(" "))
+}
+
+fn auth(auth: &spec::config::http::Auth) -> Result<UpstreamAuth, String> {
+    use spec::config::http::auth::{Type, basic, bearer, custom};
+    Ok(match &auth.r#type {
+        None => UpstreamAuth::None,
+        Some(Type::Bearer(bearer)) => match &bearer.r#type {
+            Some(bearer::Type::FromSecret(name)) => UpstreamAuth::Bearer { secret: name.as_str().into() },
+            None => return Err("bearer needs `fromSecret`".into()),
+        },
+        Some(Type::Basic(basic)) => match basic.password.as_ref().and_then(|password| password.r#type.as_ref()) {
+            Some(basic::password::Type::FromSecret(name)) => {
+                UpstreamAuth::Basic { username: basic.username.as_str().into(), secret: name.as_str().into() }
+            }
+            None => return Err("basic needs `password.fromSecret`".into()),
+        },
+        Some(Type::Custom(custom)) => match custom.value.as_ref().and_then(|value| value.r#type.as_ref()) {
+            Some(custom::value::Type::FromSecret(name)) => UpstreamAuth::Custom {
+                header: HeaderName::from_bytes(custom.header.as_bytes())
+                    .map_err(|_| format!("`{}` can't be a header's name", custom.header))?,
+                secret: name.as_str().into(),
+            },
+            None => return Err("custom needs `value.fromSecret`".into()),
+        },
+        Some(_) => return Err("only bearer, basic and custom are supported yet".into()),
+    })
+}
+
+fn rewrite(path: &spec::config::http::Path) -> PathRewrite {
+    let some = |text: &str| (!text.is_empty()).then(|| text.into());
+    PathRewrite { remove_prefix: some(&path.remove_prefix), add_prefix: some(&path.add_prefix) }
+}

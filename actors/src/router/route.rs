@@ -1,0 +1,157 @@
+//! A Service as the request path needs it: every name resolved, every rule compiled, every header value made.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use octelium_api::meta::ObjectReference;
+use octelium_policy::{Condition, Policy, Reads};
+
+use crate::subject::Resource;
+
+/// A compiled Service.
+pub struct Route {
+    /// For access logs.
+    pub reference: ObjectReference,
+    /// Of its Namespace.
+    pub namespace: ObjectReference,
+    /// `ctx.service`.
+    pub service: Resource,
+    /// `ctx.namespace`.
+    pub namespace_subject: Option<Resource>,
+    /// HTTP, WEB or GRPC, as policies name it.
+    pub mode: octelium_api::core::service::spec::Mode,
+    /// Its public host name.
+    pub fqdn: Arc<str>,
+    /// Reachable without a tunnel; otherwise only CLIENT Sessions may.
+    pub is_public: bool,
+    /// Answers 503.
+    pub is_disabled: bool,
+    /// Who must prove what.
+    pub access: Access,
+    /// Policies of Service, Namespace and ClusterConfig, parents included.
+    pub policies: Vec<Arc<Policy>>,
+    /// What those policies and the rules of dynamicConfig read.
+    pub reads: Reads,
+    /// How its request bodies are treated.
+    pub body: Body,
+    /// The configuration where no rule chooses another.
+    pub config: Option<Arc<EffectiveConfig>>,
+    /// Rules of dynamicConfig, in order.
+    pub rules: Vec<ConfigRule>,
+    /// Why this Service can't be served on this node: every request is refused.
+    pub broken: Option<String>,
+    pub(crate) names_policies: bool,
+}
+
+/// What a caller must bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// A Session, and a policy that allows.
+    Session,
+    /// Nothing.
+    Anonymous,
+    /// No Session, but a policy that allows.
+    AnonymousWithPolicy,
+}
+
+/// How request bodies are treated; always of the default configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Body {
+    /// Read whole before deciding, whether or not a rule asks.
+    pub buffer: bool,
+    /// Must be a JSON object.
+    pub json: bool,
+    /// Refused above this size where it is buffered.
+    pub bytes_max: usize,
+}
+
+/// One rule of dynamicConfig.
+pub struct ConfigRule {
+    /// When it applies.
+    pub condition: Condition,
+    /// The configuration that it chooses; `None`: the default one.
+    pub config: Option<Arc<EffectiveConfig>>,
+}
+
+/// A configuration with its parent merged in.
+pub struct EffectiveConfig {
+    /// `default`, or the name of a named one.
+    pub name: Arc<str>,
+    /// Where requests go.
+    pub upstream: Option<Upstream>,
+    /// What the upstream is shown instead of the caller's credential.
+    pub auth: UpstreamAuth,
+    /// How the path changes.
+    pub path: PathRewrite,
+}
+
+/// Where requests go.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// http or https.
+    pub scheme: Scheme,
+    /// Host name or address, without brackets.
+    pub host: Arc<str>,
+    /// TCP port.
+    pub port: u16,
+    /// The `Host` header: host, and the port where it isn't the scheme's.
+    pub authority: HeaderValue,
+    /// For https.
+    pub tls: Arc<Tls>,
+    /// Equal for upstreams that may share connections.
+    pub pool_key: Arc<str>,
+}
+
+/// Of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the schemes explain themselves")]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// How an https upstream proves itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Tls {
+    /// PEM bundles; with `append_to_system` beside the system's roots, otherwise instead of them (if any).
+    pub trusted_cas: Vec<String>,
+    /// See `trusted_cas`.
+    pub append_to_system: bool,
+    /// No proof is asked for.
+    pub insecure_skip_verify: bool,
+}
+
+/// The credential that is injected.
+#[derive(Debug, Clone)]
+pub enum UpstreamAuth {
+    /// None.
+    None,
+    /// `Authorization: Bearer <Secret>`.
+    Bearer {
+        /// Name of the Secret.
+        secret: Arc<str>,
+    },
+    /// `Authorization: Basic`.
+    Basic {
+        /// User name.
+        username: Arc<str>,
+        /// Name of the Secret that holds the password.
+        secret: Arc<str>,
+    },
+    /// Any header.
+    Custom {
+        /// Its name.
+        header: HeaderName,
+        /// Name of the Secret that holds its value.
+        secret: Arc<str>,
+    },
+}
+
+/// How the path changes: removed first, then added.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PathRewrite {
+    /// Removed where it ends at a segment's end.
+    pub remove_prefix: Option<Arc<str>>,
+    /// Put in front.
+    pub add_prefix: Option<Arc<str>>,
+}

@@ -1,0 +1,180 @@
+//! Starts the actors and restarts those that fail.
+//!
+//! | actor | restarted | given up after | then |
+//! |---|---|---|---|
+//! | `router` | at once, from the replicated state | 10 failures in 60 s | the node exits with the reason |
+//! | `sessions` | the same | the same | the same |
+//!
+//! While an actor restarts, its last view stays in force; a view that is too old is the request path's concern.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, rpc::CallResult};
+use tokio::sync::watch;
+
+use crate::{
+    StateFeed, Views,
+    policies::Library,
+    router::{self, RouterActor},
+    sessions::{self, SessionsActor},
+};
+
+/// Failures of one supervisor's actors within [`WINDOW`] before it gives up.
+const FAILURES_MAX: usize = 10;
+const WINDOW: Duration = Duration::from_secs(60);
+/// How long one change may take to be published before the follower says so.
+const FOLLOW_TIMEOUT_MS: u64 = 60_000;
+
+/// The running actors of a node.
+pub struct Supervisor {
+    actor: ActorRef<Msg>,
+    gave_up: watch::Receiver<Option<String>>,
+}
+
+impl Supervisor {
+    /// Starts all actors; returns once their first views are published.
+    ///
+    /// # Errors
+    /// If an actor can't start.
+    pub async fn start(views: Views, feed: StateFeed) -> Result<Self, ractor::SpawnErr> {
+        let (sender, gave_up) = watch::channel(None);
+        let library = Arc::new(Library::default());
+        let args = Args {
+            router: router::Args { feed: feed.clone(), view: views.routes, library: library.clone() },
+            sessions: sessions::Args { feed, view: views.sessions, library },
+            gave_up: sender,
+        };
+        let (actor, _) = Actor::spawn(None, SupervisorActor, args).await?;
+        Ok(Self { actor, gave_up })
+    }
+
+    /// Resolves with the reason if the actors can't be kept running.
+    pub async fn gave_up(&self) -> String {
+        let mut gave_up = self.gave_up.clone();
+        match gave_up.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the supervisor stopped".to_owned(),
+        }
+    }
+
+    /// Services that can't be served on this node, with the reason.
+    pub async fn broken(&self) -> Vec<(String, String)> {
+        let router = match self.actor.call(Msg::Router, Some(Duration::from_secs(5))).await {
+            Ok(CallResult::Success(router)) => router,
+            _ => return vec![("*".into(), "the router does not answer".into())],
+        };
+        match router.call(router::Msg::Broken, Some(Duration::from_secs(5))).await {
+            Ok(CallResult::Success(broken)) => broken,
+            _ => vec![("*".into(), "the router does not answer".into())],
+        }
+    }
+
+    /// Stops all actors.
+    pub async fn stop(&self) {
+        // A stopped supervisor stops its children; one that doesn't in time ends with the process.
+        self.actor.stop_and_wait(None, Some(Duration::from_secs(5))).await.ok();
+    }
+}
+
+/// Tells an actor whenever the replicated state moved on: one message at a time, so that its mailbox stays short.
+pub(crate) fn follow<M: ractor::Message>(
+    actor: ActorRef<M>,
+    mut feed: StateFeed,
+    message: impl Fn(RpcReplyPort<u64>) -> M + Send + Sync + 'static,
+) {
+    feed.mark_changed(); // what was published between start and here must not be missed
+    #[allow(clippy::disallowed_methods, reason = "ends with its actor, which is supervised")]
+    tokio::spawn(async move {
+        while feed.changed().await.is_ok() {
+            feed.borrow_and_update();
+            match actor.call(&message, Some(Duration::from_millis(FOLLOW_TIMEOUT_MS))).await {
+                Ok(CallResult::Success(_)) => {}
+                Ok(CallResult::Timeout) => tracing::warn!("a view takes long to follow the replicated state"),
+                _ => return, // the actor ended; its successor follows on its own
+            }
+        }
+    });
+}
+
+struct SupervisorActor;
+
+enum Msg {
+    Router(RpcReplyPort<ActorRef<router::Msg>>),
+    #[cfg(test)]
+    Sessions(RpcReplyPort<ActorRef<sessions::Msg>>),
+}
+
+struct Args {
+    router: router::Args,
+    sessions: sessions::Args,
+    gave_up: watch::Sender<Option<String>>,
+}
+
+struct State {
+    args: Args,
+    router: ActorRef<router::Msg>,
+    sessions: ActorRef<sessions::Msg>,
+    failures: VecDeque<Instant>,
+}
+
+impl Actor for SupervisorActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
+        let (router, _) = Actor::spawn_linked(None, RouterActor, args.router.clone(), myself.get_cell()).await?;
+        let (sessions, _) = Actor::spawn_linked(None, SessionsActor, args.sessions.clone(), myself.get_cell()).await?;
+        Ok(State { args, router, sessions, failures: VecDeque::new() })
+    }
+
+    async fn handle(&self, _: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::Router(reply) => drop(reply.send(state.router.clone())),
+            #[cfg(test)]
+            Msg::Sessions(reply) => drop(reply.send(state.sessions.clone())),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (cell, reason) = match event {
+            SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
+            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.unwrap_or_else(|| "stopped".to_owned())),
+            _ => return Ok(()),
+        };
+        let now = Instant::now();
+        state.failures.retain(|failure| now.duration_since(*failure) < WINDOW);
+        state.failures.push_back(now);
+        if state.failures.len() > FAILURES_MAX {
+            state.args.gave_up.send_replace(Some(format!("actors fail again and again: {reason}")));
+            return Ok(());
+        }
+        let restarted = if cell.get_id() == state.router.get_id() {
+            tracing::error!(reason, "the router failed and is restarted");
+            Actor::spawn_linked(None, RouterActor, state.args.router.clone(), myself.get_cell())
+                .await
+                .map(|(router, _)| state.router = router)
+        } else if cell.get_id() == state.sessions.get_id() {
+            tracing::error!(reason, "the sessions actor failed and is restarted");
+            Actor::spawn_linked(None, SessionsActor, state.args.sessions.clone(), myself.get_cell())
+                .await
+                .map(|(sessions, _)| state.sessions = sessions)
+        } else {
+            return Ok(());
+        };
+        if let Err(error) = restarted {
+            state.args.gave_up.send_replace(Some(format!("an actor does not start again: {error}")));
+        }
+        Ok(())
+    }
+}

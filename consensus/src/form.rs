@@ -1,0 +1,202 @@
+//! The stored forms: Protocol Buffers with stable tags. Never change or reuse a tag; a change of meaning is a new version.
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Command {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub request_id: String,
+    #[prost(int64, tag = "3")]
+    pub at_unix_nanos: i64,
+    #[prost(message, repeated, tag = "4")]
+    pub writes: Vec<Write>,
+    #[prost(message, repeated, tag = "5")]
+    pub requires: Vec<Requirement>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Write {
+    #[prost(oneof = "Operation", tags = "1, 2, 3, 4")]
+    pub operation: Option<Operation>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Operation {
+    #[prost(message, tag = "1")]
+    Put(Put),
+    #[prost(message, tag = "2")]
+    Delete(Delete),
+    #[prost(message, tag = "3")]
+    PutKey(Key),
+    #[prost(message, tag = "4")]
+    DeleteKey(Key),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Put {
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub object: Vec<u8>,
+    /// The version that must be present; absent: the resource must be.
+    #[prost(string, optional, tag = "3")]
+    pub expected: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub sealed: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Delete {
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    #[prost(string, tag = "2")]
+    pub uid: String,
+    #[prost(string, optional, tag = "3")]
+    pub expected: Option<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Key {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub sealed: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Requirement {
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    #[prost(string, tag = "2")]
+    pub uid: String,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct LogId {
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    #[prost(uint64, tag = "2")]
+    pub node: u64,
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Vote {
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    #[prost(uint64, tag = "2")]
+    pub node: u64,
+    #[prost(bool, tag = "3")]
+    pub committed: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Membership {
+    /// One set of voters; two during a change.
+    #[prost(message, repeated, tag = "1")]
+    pub configs: Vec<Voters>,
+    #[prost(message, repeated, tag = "2")]
+    pub nodes: Vec<Node>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Voters {
+    #[prost(uint64, repeated, tag = "1")]
+    pub ids: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Node {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub address: String,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct NodeId {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The first log entry was written: from then on an empty log is a lost log.
+    #[prost(bool, tag = "2")]
+    pub initialized: bool,
+}
+
+/// One record of a snapshot.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Record {
+    #[prost(oneof = "Content", tags = "1, 2, 3, 4, 5")]
+    pub content: Option<Content>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Content {
+    #[prost(message, tag = "1")]
+    Head(Head),
+    #[prost(message, tag = "2")]
+    Resource(Resource),
+    #[prost(message, tag = "3")]
+    Key(Key),
+    #[prost(message, tag = "4")]
+    Request(Request),
+    #[prost(message, tag = "5")]
+    End(End),
+}
+
+/// Opens a snapshot.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Head {
+    #[prost(message, optional, tag = "1")]
+    pub last_log_id: Option<LogId>,
+    #[prost(message, optional, tag = "2")]
+    pub membership_log_id: Option<LogId>,
+    #[prost(message, optional, tag = "3")]
+    pub membership: Option<Membership>,
+    #[prost(uint64, tag = "4")]
+    pub index: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Resource {
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub object: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub sealed: Option<Vec<u8>>,
+    #[prost(uint64, tag = "4")]
+    pub created_index: u64,
+    #[prost(uint32, tag = "5")]
+    pub created_position: u32,
+}
+
+/// A remembered request id with its outcome.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Request {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+    /// Absent: the command was applied.
+    #[prost(message, optional, tag = "3")]
+    pub conflict: Option<Conflict>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Conflict {
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    #[prost(string, tag = "3")]
+    pub reason: String,
+}
+
+/// Closes a snapshot.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct End {
+    /// The records before this one.
+    #[prost(uint64, tag = "1")]
+    pub records: u64,
+}

@@ -1,0 +1,114 @@
+//! What the log led to: resources, keys and the memory of requests, in persistent maps, so that a clone costs nothing.
+
+mod apply;
+mod changes;
+mod records;
+mod requests;
+mod resources;
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use imbl::OrdMap;
+use octelium_api::{Kind, Object};
+
+pub use apply::apply;
+pub use changes::Change;
+
+use requests::Requests;
+use resources::Table;
+
+/// The state after one log entry. A clone shares all its structure and costs a few counters.
+#[derive(Debug, Clone)]
+pub struct State {
+    index: u64,
+    tables: OrdMap<Kind, Table>,
+    keys: OrdMap<Arc<str>, Arc<[u8]>>,
+    requests: Requests,
+}
+
+/// One resource as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The resource, without secret data.
+    pub object: Object,
+    /// Its secret data, sealed.
+    pub sealed: Option<Arc<[u8]>>,
+    /// The log index that created it.
+    pub created_index: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            index: 0,
+            tables: Kind::ALL.iter().map(|kind| (*kind, Table::default())).collect(),
+            keys: OrdMap::new(),
+            requests: Requests::default(),
+        }
+    }
+}
+
+impl State {
+    /// The index of the last log entry that this state includes.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The resource with this uid.
+    pub fn get(&self, kind: Kind, uid: &str) -> Option<&Arc<Stored>> {
+        self.table(kind).get(uid)
+    }
+
+    /// The resource with this name.
+    pub fn by_name(&self, kind: Kind, name: &str) -> Option<&Arc<Stored>> {
+        self.table(kind).by_name(name)
+    }
+
+    /// All resources of a kind, in the order of their creation.
+    pub fn list(&self, kind: Kind) -> impl Iterator<Item = &Arc<Stored>> {
+        self.table(kind).list()
+    }
+
+    /// How many resources of a kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.table(kind).len()
+    }
+
+    /// The sealed key with this name.
+    pub fn key(&self, name: &str) -> Option<&Arc<[u8]>> {
+        self.keys.get(name)
+    }
+
+    /// All keys with their names, in the order of the names.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &Arc<[u8]>)> {
+        self.keys.iter().map(|(name, sealed)| (&**name, sealed))
+    }
+
+    /// A digest of everything, the same on every node that applied the same log. It reads the whole state.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.index.to_be_bytes());
+        for record in self.records() {
+            let bytes = records::encode(record);
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(&bytes);
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        hash
+    }
+
+    /// Notes an entry that changes nothing here.
+    pub(crate) fn advance(&mut self, index: u64) {
+        self.index = index;
+    }
+
+    fn table(&self, kind: Kind) -> &Table {
+        self.tables.get(&kind).expect("there is a table for every kind from the start")
+    }
+
+    fn table_mut(&mut self, kind: Kind) -> &mut Table {
+        self.tables.get_mut(&kind).expect("there is a table for every kind from the start")
+    }
+}

@@ -1,0 +1,125 @@
+//! The one place where the state changes: no clock, no randomness, no environment, no hash-map order.
+
+use octelium_api::{Kind, Object};
+
+use super::{State, Stored, resources::Order};
+use crate::command::{Command, Expected, Outcome, Write};
+
+/// Applies the command of the log entry `index`: all of it, or nothing but the index and the memory of its request id.
+pub fn apply(state: &mut State, index: u64, command: &Command) -> Outcome {
+    state.index = index;
+    if !command.request_id.is_empty()
+        && let Some(outcome) = state.requests.outcome(&command.request_id)
+    {
+        return outcome.clone();
+    }
+    // The copy shares everything with the original until a write touches it; a refused command just drops it.
+    let mut next = state.clone();
+    let outcome = match change(&mut next, index, command) {
+        Ok(()) => {
+            *state = next;
+            Outcome::Applied { index }
+        }
+        Err(conflict) => conflict,
+    };
+    if !command.request_id.is_empty() {
+        state.requests.remember(index, &command.request_id, outcome.clone());
+    }
+    outcome
+}
+
+fn change(state: &mut State, index: u64, command: &Command) -> Result<(), Outcome> {
+    if command.version != Command::VERSION {
+        let reason = format!("the command has version {}, this node knows {}", command.version, Command::VERSION);
+        return Err(conflict(Kind::ClusterConfig, "", &reason));
+    }
+    for (position, write) in (0..).zip(&command.writes) {
+        match write {
+            Write::Put { object, expected, sealed } => {
+                put(state, Order { index, position }, object, expected, sealed.as_deref())?;
+            }
+            Write::Delete { kind, uid, expected } => delete(state, *kind, uid, expected)?,
+            Write::PutKey { name, sealed } => {
+                state.keys.insert(name.as_str().into(), sealed.as_slice().into());
+            }
+            Write::DeleteKey { name } => {
+                state.keys.remove(name.as_str());
+            }
+        }
+    }
+    match command.requires.iter().find(|required| state.get(required.kind, &required.uid).is_none()) {
+        Some(missing) => Err(conflict(missing.kind, &missing.uid, "it is required, but does not exist")),
+        None => Ok(()),
+    }
+}
+
+fn put(
+    state: &mut State,
+    order: Order,
+    object: &Object,
+    expected: &Expected,
+    sealed: Option<&[u8]>,
+) -> Result<(), Outcome> {
+    let (kind, uid, name) = (object.kind(), object.uid(), object.name());
+    let refuse = |reason: &str| Err(conflict(kind, if name.is_empty() { uid } else { name }, reason));
+    if uid.is_empty() || name.is_empty() {
+        return refuse("it has no uid or no name");
+    }
+    if holds_secret(object) {
+        return refuse("it holds secret data that is not sealed");
+    }
+    let table = state.table_mut(kind);
+    match (expected, table.get(uid)) {
+        (Expected::Absent, Some(_)) => refuse("its uid is taken"),
+        (Expected::Absent, None) if table.by_name(name).is_some() => refuse("it already exists"),
+        (Expected::Absent, None) => {
+            let stored = Stored { object: object.clone(), sealed: sealed.map(Into::into), created_index: order.index };
+            table.insert(order, stored);
+            Ok(())
+        }
+        (Expected::Version(_), None) => refuse("it does not exist"),
+        (Expected::Version(_), Some(present)) if present.object.name() != name => refuse("its name cannot change"),
+        (Expected::Version(version), Some(present)) if present.object.resource_version() != version => {
+            refuse("it was changed meanwhile")
+        }
+        (Expected::Version(_), Some(present)) => {
+            let sealed = sealed.map(Into::into).or_else(|| present.sealed.clone());
+            let stored = Stored { object: object.clone(), sealed, created_index: present.created_index };
+            table.replace(stored);
+            Ok(())
+        }
+    }
+}
+
+fn delete(state: &mut State, kind: Kind, uid: &str, expected: &Expected) -> Result<(), Outcome> {
+    let table = state.table_mut(kind);
+    let Some(present) = table.get(uid) else {
+        return Err(conflict(kind, uid, "it does not exist"));
+    };
+    match expected {
+        Expected::Version(version) if present.object.resource_version() == version => {
+            table.remove(uid);
+            Ok(())
+        }
+        Expected::Version(_) => Err(conflict(kind, present.object.name(), "it was changed meanwhile")),
+        Expected::Absent => Err(conflict(kind, present.object.name(), "it cannot be deleted and absent")),
+    }
+}
+
+/// Secret data reaches the log sealed or not at all, wherever the document could carry it.
+fn holds_secret(object: &Object) -> bool {
+    match object {
+        Object::Secret(secret) => {
+            secret.data.is_some()
+                || secret.spec.as_ref().and_then(|spec| spec.data.as_ref()).is_some_and(|data| data.r#type.is_some())
+        }
+        _ => false,
+    }
+}
+
+fn conflict(kind: Kind, name: &str, reason: &str) -> Outcome {
+    Outcome::Conflict { kind, name: name.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The state machine as openraft drives it: applies committed entries, publishes each state, builds snapshots.
+
+use std::{io, sync::Arc};
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot,
+    alias::SnapshotOf,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use tokio::sync::watch;
+
+use crate::{
+    command::Outcome,
+    raft::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
+    snapshot::Snapshots,
+    state::{State, apply},
+};
+
+/// After so many entries the state is published and the proposers get their answers.
+const PUBLISH_AFTER: usize = 256;
+
+/// The state with what openraft must know of it.
+pub struct StateMachine {
+    state: State,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+    published: watch::Sender<Arc<State>>,
+    snapshots: Snapshots,
+}
+
+impl StateMachine {
+    /// Begins with the newest snapshot; openraft replays the log from there.
+    pub fn new(snapshots: Snapshots, published: watch::Sender<Arc<State>>) -> Self {
+        let (meta, state) = snapshots.newest().unwrap_or_default();
+        let this =
+            Self { state, last_applied: meta.last_log_id, membership: meta.last_membership, published, snapshots };
+        this.publish();
+        this
+    }
+
+    fn publish(&self) {
+        self.published.send_replace(Arc::new(self.state.clone()));
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    /// A state costs nothing to copy, so a snapshot is one.
+    type SnapshotData = State;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.last_applied, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut answers = Vec::new();
+        let mut unpublished = 0;
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let index = entry.log_id.index;
+            let outcome = match entry.payload {
+                EntryPayload::Normal(proposal) => apply(&mut self.state, index, &proposal.command),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    self.state.advance(index);
+                    Outcome::Applied { index }
+                }
+                EntryPayload::Blank => {
+                    self.state.advance(index);
+                    Outcome::Applied { index }
+                }
+            };
+            self.last_applied = Some(entry.log_id);
+            answers.extend(responder.map(|responder| (responder, outcome)));
+            unpublished += 1;
+            if unpublished == PUBLISH_AFTER {
+                self.publish();
+                unpublished = 0;
+                answers.drain(..).for_each(|(responder, outcome)| responder.send(outcome));
+            }
+        }
+        // Who gets an answer finds its write in the published state.
+        self.publish();
+        answers.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let meta = SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() };
+        Builder { meta, state: self.state.clone(), snapshots: self.snapshots.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: State) -> io::Result<()> {
+        self.snapshots.save(meta.clone(), snapshot.clone()).await?;
+        self.last_applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.state = snapshot;
+        self.publish();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, State>>> {
+        Ok(self.snapshots.newest().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Writes the state of the moment in which it was made, while newer entries are applied.
+pub struct Builder {
+    meta: SnapshotMeta,
+    state: State,
+    snapshots: Snapshots,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = State;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, State>> {
+        self.snapshots.save(self.meta.clone(), self.state.clone()).await?;
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: self.state.clone() })
+    }
+}

@@ -1,0 +1,39 @@
+//! Removes Sessions and Credentials whose time is over. They admit nobody anyway: this only makes room.
+
+use octelium_api::{Kind, Object};
+
+use crate::{
+    Control, Error,
+    auth::{credential, session},
+    plan::Actor,
+    refusal::Refusal,
+};
+
+/// So many are removed at once; the rest waits for the next time.
+const AT_ONCE_MAX: usize = 1_000;
+
+impl Control {
+    /// Removes what has expired; to be called every few minutes. Returns how many resources it removed.
+    ///
+    /// # Errors
+    /// If the change can't be committed now.
+    pub async fn sweep(&self) -> Result<usize, Error> {
+        let actor = Actor { operation: "sweep".to_owned(), ..Actor::default() };
+        let done = self.inner.store.change(&actor, |plan| {
+            let now = plan.now();
+            let state = plan.state().clone();
+            let sessions = state.list(Kind::Session).filter(|stored| match &stored.object {
+                Object::Session(session) => !session::is_live(session, now),
+                _ => false,
+            });
+            let credentials = state.list(Kind::Credential).filter(|stored| match &stored.object {
+                Object::Credential(resource) => resource.spec.as_ref().is_some_and(|spec| credential::is_expired(spec, now)),
+                _ => false,
+            });
+            let expired: Vec<_> = sessions.chain(credentials).take(AT_ONCE_MAX).collect();
+            expired.iter().for_each(|stored| plan.drop(stored));
+            Ok::<_, Refusal>(expired.len())
+        });
+        done.await.map(|done| done.value).map_err(|refusal| Error::Refused(format!("{refusal:?}")))
+    }
+}

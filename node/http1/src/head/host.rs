@@ -1,0 +1,38 @@
+//! The host a request names, in `Host` or in an absolute target: a name or address and an optional port, nothing else.
+
+use std::net::Ipv6Addr;
+
+const HOST_BYTES_MAX: usize = 255;
+
+/// Splits `host[:port]`, or says that it isn't one. No userinfo, no escapes, no empty host or port.
+pub(crate) fn split(authority: &[u8]) -> Option<(&str, Option<u16>)> {
+    let text = std::str::from_utf8(authority).ok()?;
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        address.parse::<Ipv6Addr>().ok()?;
+        (&text[..address.len() + 2], port)
+    } else {
+        let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        if host.is_empty() || !host.bytes().all(valid) {
+            return None;
+        }
+        (host, port)
+    };
+    if host.len() > HOST_BYTES_MAX {
+        return None;
+    }
+    if port.is_empty() {
+        return Some((host, None));
+    }
+    let digits = port.strip_prefix(':')?;
+    if digits.len() > 5 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((host, Some(digits.parse().ok()?)))
+}
+
+/// Whether two authorities name the same place under a scheme whose default port is `default_port`.
+pub(crate) fn same(one: (&str, Option<u16>), other: (&str, Option<u16>), default_port: u16) -> bool {
+    one.0.eq_ignore_ascii_case(other.0) && one.1.unwrap_or(default_port) == other.1.unwrap_or(default_port)
+}

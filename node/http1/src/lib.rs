@@ -1,0 +1,29 @@
+//! The node's HTTP/1.1 engine: strict parsing, framing and connection handling for both sides of the gateway.
+//!
+//! It works over any byte stream and knows nothing of TLS, policy or resources. [`serve`] answers one downstream
+//! connection through a [`Handler`]; [`Pool`] sends requests to upstreams and keeps their idle connections. Everything
+//! belongs to one thread (`!Send`): a node runs one single-threaded runtime per core.
+//!
+//! Three rules hold everywhere: a message whose end could be read in two ways is refused, framing headers are made
+//! here and never copied from one side to the other, and nothing is read before somebody asks for it.
+
+mod body;
+mod chunked;
+mod client;
+mod date;
+mod drain;
+mod head;
+mod limits;
+mod outbox;
+mod pool;
+mod sending;
+mod server;
+mod timer;
+mod wire;
+
+pub use body::{Body, BodyError, CollectError, Source};
+pub use client::{Connect, SendError};
+pub use drain::Drain;
+pub use limits::{Limits, PoolLimits};
+pub use pool::Pool;
+pub use server::{Handler, Refusal, ServeError, serve};

@@ -1,0 +1,134 @@
+//! Bytes on their way out: small pieces are gathered into one buffer, large ones are kept as they are and written with
+//! one vectored call.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+
+/// Up to this size copying is cheaper than another slice in the vectored write.
+const COPY_BYTES_MAX: usize = 8 * 1024;
+const SLICES_MAX: usize = 16;
+
+#[derive(Default)]
+pub(crate) struct Outbox {
+    parts: VecDeque<Bytes>,
+    /// What comes after `parts`.
+    tail: BytesMut,
+    queued: usize,
+    written: u64,
+    unflushed: bool,
+}
+
+impl Outbox {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { tail: BytesMut::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// Bytes not yet written.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Bytes the stream has taken so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        self.queued += bytes.len();
+    }
+
+    pub(crate) fn push_data(&mut self, data: Bytes) {
+        if data.len() <= COPY_BYTES_MAX {
+            return self.push(&data);
+        }
+        if !self.tail.is_empty() {
+            self.parts.push_back(self.tail.split().freeze());
+        }
+        self.queued += data.len();
+        self.parts.push_back(data);
+    }
+
+    pub(crate) fn push_decimal(&mut self, number: u64) {
+        let mut digits = [0; 20];
+        self.push_number(number, 10, &mut digits);
+    }
+
+    pub(crate) fn push_hex(&mut self, number: usize) {
+        let mut digits = [0; 16];
+        self.push_number(number as u64, 16, &mut digits);
+    }
+
+    fn push_number(&mut self, mut number: u64, base: u64, digits: &mut [u8]) {
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789abcdef"[(number % base) as usize];
+            number /= base;
+            if number == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..]);
+    }
+
+    /// One write of as much as the stream takes; ready with `true` once everything is written and flushed.
+    pub(crate) fn poll_write<IO: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut IO,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let mut io = Pin::new(io);
+        if self.queued == 0 {
+            if self.unflushed {
+                std::task::ready!(io.as_mut().poll_flush(cx))?;
+                self.unflushed = false;
+            }
+            return Poll::Ready(Ok(true));
+        }
+        let wrote = if self.parts.is_empty() {
+            io.poll_write(cx, &self.tail)
+        } else if io.is_write_vectored() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut used = 0;
+            for (slice, part) in slices.iter_mut().zip(self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]])) {
+                *slice = IoSlice::new(part);
+                used += 1;
+            }
+            io.poll_write_vectored(cx, &slices[..used])
+        } else {
+            io.poll_write(cx, &self.parts[0])
+        };
+        match std::task::ready!(wrote)? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            bytes => {
+                self.advance(bytes);
+                Poll::Ready(Ok(false))
+            }
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.queued -= bytes;
+        self.written += bytes as u64;
+        self.unflushed = true;
+        let mut left = bytes;
+        while let Some(part) = self.parts.front_mut() {
+            if left < part.len() {
+                part.advance(left);
+                return;
+            }
+            left -= part.len();
+            self.parts.pop_front();
+        }
+        self.tail.advance(left);
+        if self.tail.is_empty() {
+            self.tail.clear();
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The downstream side: reads requests off one connection, one after the other, and writes what the handler answers.
+
+mod request_body;
+mod respond;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::body::{Body, BodyError};
+use crate::chunked::Decoder;
+use crate::drain::{Drain, Watch};
+use crate::head::framing::Declared;
+use crate::head::request::{self, RequestHead};
+use crate::head::{Scan, Scanned};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::sending::{Sending, SendingError};
+use crate::wire::Wire;
+use request_body::{Interim, RequestBody};
+
+/// How much of an unread request body is read away so that the connection can go on.
+const DRAIN_BYTES_MAX: usize = 64 * 1024;
+/// After a final answer that the client may not expect yet, its bytes are read away for this long and this much:
+/// closing with unread bytes makes TCP reset the connection, and the client would never see the answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+const REFUSED_HEAD_BYTES_MAX: usize = 1024;
+
+/// Why bytes on a connection never became a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the client was answered.
+    pub status: StatusCode,
+    /// What was wrong, for the log.
+    pub reason: &'static str,
+}
+
+/// Answers the requests of a connection.
+pub trait Handler {
+    /// Answers one request. The future is dropped when the client goes away before the response's head was written; a
+    /// guard inside it may log that.
+    ///
+    /// The engine sets `Content-Length`, `Transfer-Encoding` and `Connection` itself (a `Content-Length` is kept where
+    /// it only describes: HEAD and 304) and adds `Date` if there is none. The path and query are in the `Uri`; so is an
+    /// authority if the target was absolute.
+    fn handle(&self, request: Request<Body>) -> impl Future<Output = Response<Body>>;
+
+    /// Told of what never became a request, for the access log; the engine has the answer. `head` is the beginning of
+    /// the bytes, at most 1 KiB.
+    fn refused(&self, refusal: &Refusal, head: &[u8]);
+}
+
+/// Why a connection ended in the middle of something.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The client closed or reset the connection while its request was being answered.
+    #[error("client went away")]
+    Aborted,
+    /// Reading or writing failed; a write without progress is `TimedOut`.
+    #[error("downstream connection: {0}")]
+    Io(#[from] io::Error),
+    /// The response's body failed after its head was written.
+    #[error("response body: {0}")]
+    Body(#[source] BodyError),
+}
+
+/// Serves one connection until it ends. Requests are answered in order; the next head isn't parsed before the response
+/// is written.
+pub async fn serve<IO, H>(io: IO, limits: &Limits, handler: &H, drain: &Drain) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: Handler,
+{
+    let shared = Shared {
+        wire: RefCell::new(Wire::new(io)),
+        exchange: Cell::new(0),
+        body_held: Cell::new(false),
+        interim: Cell::new(Interim::None),
+        body_idle_timeout: limits.body_idle_timeout,
+        write_timeout: limits.write_timeout,
+    };
+    let mut connection = Connection { shared: Rc::new(shared), limits, drain: drain.watch(), served: 0 };
+    let result = connection.run(handler).await;
+    // A body that the handler kept somewhere must not read on.
+    connection.shared.exchange.set(u64::MAX);
+    result
+}
+
+/// What the connection and the body of its current request both use. A borrow of `wire` lasts for one poll of the
+/// stream and never while the handler's or a body's code runs.
+struct Shared<IO> {
+    wire: RefCell<Wire<IO>>,
+    /// Number of the current request: bodies of earlier ones have ended.
+    exchange: Cell<u64>,
+    /// Whether the current request's body hasn't been dropped.
+    body_held: Cell<bool>,
+    interim: Cell<Interim>,
+    body_idle_timeout: Duration,
+    write_timeout: Duration,
+}
+
+struct Connection<'a, IO> {
+    shared: Rc<Shared<IO>>,
+    limits: &'a Limits,
+    drain: Watch,
+    served: u64,
+}
+
+/// Where reading a head is.
+#[derive(Default)]
+struct Reading {
+    scan: Scan,
+    begun: bool,
+    skipped_empty_line: bool,
+}
+
+enum Next {
+    Request(Box<RequestHead>),
+    Refused { refusal: Refusal, head: Bytes },
+    Closed,
+}
+
+/// What happens to the connection after a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Keep,
+    Close,
+    /// Close, but the client may still be sending.
+    Linger,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
+    async fn run<H: Handler>(&mut self, handler: &H) -> Result<(), ServeError> {
+        loop {
+            let mut reading = Reading::default();
+            let head = match poll_fn(|cx| self.poll_head(&mut reading, cx)).await? {
+                Next::Request(head) => head,
+                Next::Refused { refusal, head } => {
+                    handler.refused(&refusal, &head);
+                    self.refuse(&refusal).await;
+                    return Ok(());
+                }
+                Next::Closed => {
+                    self.close(false).await;
+                    return Ok(());
+                }
+            };
+            match self.answer(*head, handler).await? {
+                After::Keep => {}
+                After::Close => {
+                    self.close(false).await;
+                    return Ok(());
+                }
+                After::Linger => {
+                    self.close(true).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn poll_head(&mut self, reading: &mut Reading, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
+        let wire = &mut *self.shared.wire.borrow_mut();
+        loop {
+            if !reading.skipped_empty_line && wire.buffer.starts_with(b"\r\n") {
+                wire.buffer.advance(2);
+                *reading = Reading { skipped_empty_line: true, ..Reading::default() };
+            }
+            if wire.buffer.is_empty() {
+                // A waiting connection holds no buffer.
+                wire.buffer = BytesMut::new();
+            } else {
+                if !reading.begun {
+                    reading.begun = true;
+                    wire.reading.clear();
+                }
+                let (line_max, head_max) = (self.limits.request_line_bytes_max, self.limits.head_bytes_max);
+                match reading.scan.step(&wire.buffer, line_max, head_max) {
+                    Ok(Scanned::Partial) => {}
+                    Ok(Scanned::Complete(bytes)) => {
+                        wire.reading.clear();
+                        let head = wire.buffer.split_to(bytes).freeze();
+                        return Poll::Ready(Ok(match request::parse(head.clone(), self.limits.headers_max) {
+                            Ok(head) => Next::Request(Box::new(head)),
+                            Err(refusal) => Next::refused(refusal, &head),
+                        }));
+                    }
+                    Err(fault) => return Poll::Ready(Ok(Next::refused(fault.into(), &wire.buffer))),
+                }
+            }
+            let refused = match wire.poll_fill(cx) {
+                Poll::Ready(Ok(0)) if !reading.begun => return Poll::Ready(Ok(Next::Closed)),
+                Poll::Ready(Ok(0)) => bad_request("connection closed within the head"),
+                Poll::Ready(Ok(_)) => continue,
+                // A reset between two requests is a way to close.
+                Poll::Ready(Err(_)) if !reading.begun => return Poll::Ready(Ok(Next::Closed)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if !reading.begun => {
+                    if !self.drain.poll(cx) {
+                        ready!(wire.reading.poll_after(self.limits.idle_timeout, cx));
+                    }
+                    return Poll::Ready(Ok(Next::Closed));
+                }
+                Poll::Pending => {
+                    ready!(wire.reading.poll_after(self.limits.head_timeout, cx));
+                    Refusal { status: StatusCode::REQUEST_TIMEOUT, reason: "timeout within the head" }
+                }
+            };
+            return Poll::Ready(Ok(Next::refused(refused, &wire.buffer)));
+        }
+    }
+
+    async fn answer<H: Handler>(&mut self, head: RequestHead, handler: &H) -> Result<After, ServeError> {
+        self.served += 1;
+        let RequestHead { method, uri, version, headers, declared, keep_alive, expects_continue } = head;
+        let is_head = method == Method::HEAD;
+        let mut request = Request::new(self.request_body(declared, expects_continue));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = version;
+        *request.headers_mut() = headers;
+
+        // Boxed, so that a waiting connection doesn't hold the room of a request being handled.
+        let mut handling = Box::pin(handler.handle(request));
+        let response = poll_fn(|cx| match handling.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending if self.poll_gone(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        drop(handling);
+        let Some(response) = response else { return Err(ServeError::Aborted) };
+        self.respond(response, is_head, version, keep_alive).await
+    }
+
+    /// Sets the wire up for the request's body.
+    fn request_body(&mut self, declared: Declared, expects_continue: bool) -> Body {
+        self.shared.exchange.set(self.served);
+        let decoder = match declared {
+            Declared::Nothing => Decoder::Done(None),
+            Declared::Length(length) => Decoder::length(length),
+            Declared::Chunked => Decoder::chunked(self.limits.chunks()),
+        };
+        let has_body = !decoder.is_done();
+        self.shared.wire.borrow_mut().decoder = decoder;
+        self.shared.body_held.set(has_body);
+        self.shared.interim.set(if has_body && expects_continue { Interim::Wanted } else { Interim::None });
+        if has_body { Body::from_source(RequestBody::new(self.shared.clone())) } else { Body::empty() }
+    }
+
+    async fn respond(
+        &mut self,
+        response: Response<Body>,
+        is_head: bool,
+        version: Version,
+        keep_alive: bool,
+    ) -> Result<After, ServeError> {
+        let mut out = Outbox::with_capacity(2 * 1024);
+        // Once the final response begins, no 100 may follow; one that was begun is completed first.
+        let interim = self.shared.interim.replace(Interim::None);
+        out.push(interim.begun());
+        let unexpected_body = interim == Interim::Wanted;
+        let mut keep = keep_alive
+            && !unexpected_body
+            && !self.drain.is_fired()
+            && self.limits.requests_per_connection_max.is_none_or(|max| self.served < max);
+        if keep && !self.shared.body_held.get() {
+            keep = poll_fn(|cx| Poll::Ready(self.can_skip_body(cx))).await;
+        }
+
+        let (head, body) = response.into_parts();
+        let framing = respond::write_head(&mut out, head, &body, is_head, version, &mut keep);
+        let mut sending = Sending::new(out, body, framing);
+        let sent = poll_fn(|cx| {
+            let sent = sending.poll(cx, |out, cx| {
+                self.shared.wire.borrow_mut().poll_write(out, cx, self.limits.write_timeout)
+            });
+            match sent {
+                Poll::Ready(sent) => Poll::Ready(Some(sent)),
+                Poll::Pending if self.poll_gone(cx) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        // With the response's body goes what it held, such as the request's body on its way upstream.
+        drop(sending);
+        match sent {
+            Some(Ok(())) => {}
+            Some(Err(SendingError::Io(error))) => return Err(error.into()),
+            Some(Err(SendingError::Body(error))) => return Err(ServeError::Body(error)),
+            None => return Err(ServeError::Aborted),
+        }
+
+        if self.shared.wire.borrow().decoder.is_done() {
+            return Ok(if keep { After::Keep } else { After::Close });
+        }
+        self.shared.exchange.set(u64::MAX);
+        let mut budget = DRAIN_BYTES_MAX;
+        match keep && poll_fn(|cx| self.poll_skip_body(&mut budget, cx)).await {
+            true => Ok(After::Keep),
+            false => Ok(After::Linger),
+        }
+    }
+
+    /// Whether the client has left. Looks only where nobody else reads, and stops when the client has sent more.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
+        let wire = &mut *self.shared.wire.borrow_mut();
+        wire.decoder.is_done() && wire.buffer.is_empty() && matches!(wire.poll_fill(cx), Poll::Ready(Ok(0) | Err(_)))
+    }
+
+    /// Whether the rest of an abandoned body is at hand, or short enough to be read after the response.
+    fn can_skip_body(&self, cx: &mut Context<'_>) -> bool {
+        let mut budget = DRAIN_BYTES_MAX;
+        match self.poll_skip_body(&mut budget, cx) {
+            Poll::Ready(skipped) => skipped,
+            Poll::Pending => self.shared.wire.borrow().decoder.left().is_some_and(|left| left <= budget as u64),
+        }
+    }
+
+    fn poll_skip_body(&self, budget: &mut usize, cx: &mut Context<'_>) -> Poll<bool> {
+        let wire = &mut *self.shared.wire.borrow_mut();
+        loop {
+            match ready!(wire.poll_body(cx, self.limits.body_idle_timeout)) {
+                None => return Poll::Ready(true),
+                Some(Ok(data)) if data.len() <= *budget => *budget -= data.len(),
+                Some(_) => return Poll::Ready(false),
+            }
+        }
+    }
+
+    async fn refuse(&mut self, refusal: &Refusal) {
+        let mut out = Outbox::with_capacity(256);
+        respond::write_refusal(&mut out, refusal.status);
+        let wrote = poll_fn(|cx| self.shared.wire.borrow_mut().poll_write(&mut out, cx, self.limits.write_timeout)).await;
+        if wrote.is_ok() {
+            self.close(true).await;
+        }
+    }
+
+    /// Ends the stream. Failures don't matter any more: everything was said.
+    async fn close(&mut self, linger: bool) {
+        self.shared.wire.borrow_mut().writing.clear();
+        let shut = poll_fn(|cx| {
+            let wire = &mut *self.shared.wire.borrow_mut();
+            match Pin::new(&mut wire.io).poll_shutdown(cx) {
+                Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
+                Poll::Pending => wire.writing.poll_after(LINGER, cx).map(|()| false),
+            }
+        })
+        .await;
+        if linger && shut {
+            self.linger().await;
+        }
+    }
+
+    async fn linger(&mut self) {
+        {
+            let wire = &mut *self.shared.wire.borrow_mut();
+            wire.reading.clear();
+            wire.decoder = Decoder::Done(None);
+        }
+        let mut budget = LINGER_BYTES_MAX;
+        poll_fn(|cx| {
+            let wire = &mut *self.shared.wire.borrow_mut();
+            loop {
+                wire.buffer.clear();
+                match wire.poll_fill(cx) {
+                    Poll::Ready(Ok(bytes @ 1..)) if bytes <= budget => budget -= bytes,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return wire.reading.poll_after(LINGER, cx),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl Next {
+    fn refused(refusal: Refusal, head: &[u8]) -> Self {
+        Self::Refused { refusal, head: Bytes::copy_from_slice(&head[..head.len().min(REFUSED_HEAD_BYTES_MAX)]) }
+    }
+}
+
+fn bad_request(reason: &'static str) -> Refusal {
+    Refusal { status: StatusCode::BAD_REQUEST, reason }
+}

@@ -1,0 +1,327 @@
+//! The node's settings: defaults, then the file, then the environment, then flags; an unknown key is an error.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use octelium_http1::{Limits, PoolLimits};
+use serde::Deserialize;
+
+use crate::{proxy::forward::connect::Overrides, telemetry::access_log::Output};
+
+/// Settings as the file, the environment and flags give them; what is absent has its default.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// Domain of the cluster: its Services answer at `<service>.<domain>`
+    #[arg(long, env = "OCTELIUM_NODE_DOMAIN")]
+    pub domain: Option<String>,
+    /// Directory for the log, snapshots and the sealing key
+    #[arg(long, env = "OCTELIUM_NODE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to listen: `https://ADDRESS:PORT` or `http://ADDRESS:PORT`, several by commas
+    #[arg(long, env = "OCTELIUM_NODE_LISTEN", value_delimiter = ',', value_name = "URL")]
+    pub listen: Option<Vec<String>>,
+    /// Where clients reach the domain, if not at `https://<domain>`
+    #[arg(long, env = "OCTELIUM_NODE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Worker threads of the data plane [default: one for each core]
+    #[arg(long, env = "OCTELIUM_NODE_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+    /// Where access-log records go: `stdout`, `off` or a file [default: stdout]
+    #[arg(long, env = "OCTELIUM_NODE_ACCESS_LOG", value_name = "OUTPUT")]
+    pub access_log: Option<String>,
+    /// What the node says about itself, on standard error: `error`, `warn`, `info`, `debug` or a filter [default: info]
+    #[arg(long, env = "OCTELIUM_NODE_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How long requests under way may take after a signal to stop [default: 30s]
+    #[arg(long, env = "OCTELIUM_NODE_DRAIN_TIMEOUT", value_name = "DURATION")]
+    pub drain_timeout: Option<String>,
+    /// Upstream names that DNS isn't asked for: `HOST=ADDRESS:PORT` or `HOST:PORT=ADDRESS:PORT`, several by commas
+    #[arg(long, env = "OCTELIUM_NODE_RESOLVE", value_delimiter = ',', value_name = "RULE")]
+    pub resolve: Option<Vec<String>>,
+    /// PEM chain to show for the names that it covers, instead of one by the cluster's CA
+    #[arg(long, env = "OCTELIUM_NODE_TLS_CERTIFICATE", value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM key of `tlsCertificate`
+    #[arg(long, env = "OCTELIUM_NODE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Connections of callers at most [default: 20000]
+    #[arg(long, env = "OCTELIUM_NODE_CONNECTIONS_MAX", value_name = "N")]
+    pub connections_max: Option<usize>,
+    /// Connections of one address at most [default: 2000]
+    #[arg(long, env = "OCTELIUM_NODE_CONNECTIONS_PER_ADDRESS_MAX", value_name = "N")]
+    pub connections_per_address_max: Option<usize>,
+    /// For the TLS handshake [default: 10s]
+    #[arg(long, env = "OCTELIUM_NODE_HANDSHAKE_TIMEOUT", value_name = "DURATION")]
+    pub handshake_timeout: Option<String>,
+    /// For a request's head [default: 10s]
+    #[arg(long, env = "OCTELIUM_NODE_HEAD_TIMEOUT", value_name = "DURATION")]
+    pub head_timeout: Option<String>,
+    /// Between two requests of a connection [default: 60s]
+    #[arg(long, env = "OCTELIUM_NODE_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub idle_timeout: Option<String>,
+    /// Between two parts of a body [default: 60s]
+    #[arg(long, env = "OCTELIUM_NODE_BODY_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub body_idle_timeout: Option<String>,
+    /// Bytes of a request line at most [default: 8192]
+    #[arg(long, env = "OCTELIUM_NODE_REQUEST_LINE_BYTES_MAX", value_name = "N")]
+    pub request_line_bytes_max: Option<usize>,
+    /// Bytes of a request's head at most [default: 32768]
+    #[arg(long, env = "OCTELIUM_NODE_HEAD_BYTES_MAX", value_name = "N")]
+    pub head_bytes_max: Option<usize>,
+    /// Headers of a request at most [default: 100]
+    #[arg(long, env = "OCTELIUM_NODE_HEADERS_MAX", value_name = "N")]
+    pub headers_max: Option<usize>,
+    /// To connect to an upstream, TLS included [default: 10s]
+    #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_CONNECT_TIMEOUT", value_name = "DURATION")]
+    pub upstream_connect_timeout: Option<String>,
+    /// From the request to the head of the upstream's answer [default: 60s]
+    #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_HEAD_TIMEOUT", value_name = "DURATION")]
+    pub upstream_head_timeout: Option<String>,
+    /// How long an unused connection to an upstream is kept [default: 90s]
+    #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub upstream_idle_timeout: Option<String>,
+}
+
+/// One listening address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether callers speak TLS.
+    pub is_tls: bool,
+}
+
+/// Checked settings.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each is explained in Settings")]
+pub struct Config {
+    pub domain: String,
+    pub data_dir: PathBuf,
+    pub listen: Vec<Listen>,
+    pub public_url: String,
+    pub workers: usize,
+    pub access_log: Output,
+    pub log: String,
+    pub drain_timeout: Duration,
+    pub resolve: Overrides,
+    pub tls: Option<(PathBuf, PathBuf)>,
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub handshake_timeout: Duration,
+    pub limits: Limits,
+    pub pool: PoolLimits,
+}
+
+macro_rules! over {
+    ($over:expr, $under:expr, $($field:ident),* $(,)?) => { Settings { $($field: $over.$field.or($under.$field)),* } };
+}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With file, line and key.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        serde_saphyr::from_str(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+    }
+
+    /// What is set here, and where nothing is, what is set in `under`.
+    pub fn over(self, under: Self) -> Self {
+        over!(
+            self, under, domain, data_dir, listen, public_url, workers, access_log, log, drain_timeout, resolve,
+            tls_certificate, tls_key, connections_max, connections_per_address_max, handshake_timeout, head_timeout,
+            idle_timeout, body_idle_timeout, request_line_bytes_max, head_bytes_max, headers_max,
+            upstream_connect_timeout, upstream_head_timeout, upstream_idle_timeout,
+        )
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// The first setting that is wrong, what was found and what is expected.
+    pub fn check(self) -> Result<Config> {
+        let domain = self.domain.ok_or_else(|| anyhow!("domain is not set: give --domain, OCTELIUM_NODE_DOMAIN or `domain` in the file"))?;
+        if !is_domain(&domain) {
+            bail!("domain: `{domain}` is not a domain in lower case, like `example.com`");
+        }
+        let listen = self.listen.unwrap_or_else(|| vec!["https://0.0.0.0:443".into()]);
+        let listen = listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>>>()?;
+        if listen.is_empty() {
+            bail!("listen: at least one address is needed");
+        }
+        let public_url = self.public_url.unwrap_or_else(|| format!("https://{domain}"));
+        let parsed = url::Url::parse(&public_url).map_err(|error| anyhow!("publicUrl: `{public_url}` is not a URL: {error}"))?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.path() != "/" || parsed.query().is_some() {
+            bail!("publicUrl: `{public_url}` must be http(s)://HOST[:PORT] and nothing else");
+        }
+        let workers = match self.workers {
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+            Some(n) if (1..=1024).contains(&n) => n,
+            Some(n) => bail!("workers: {n} is not between 1 and 1024"),
+        };
+        let tls = match (self.tls_certificate, self.tls_key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            _ => bail!("tlsCertificate and tlsKey belong together"),
+        };
+        let mut limits = Limits::default();
+        set_duration(&mut limits.head_timeout, "headTimeout", self.head_timeout)?;
+        set_duration(&mut limits.idle_timeout, "idleTimeout", self.idle_timeout)?;
+        set_duration(&mut limits.body_idle_timeout, "bodyIdleTimeout", self.body_idle_timeout)?;
+        set_number(&mut limits.request_line_bytes_max, "requestLineBytesMax", self.request_line_bytes_max, 64..=1 << 20)?;
+        set_number(&mut limits.head_bytes_max, "headBytesMax", self.head_bytes_max, 256..=1 << 20)?;
+        set_number(&mut limits.headers_max, "headersMax", self.headers_max, 1..=1000)?;
+        let mut pool = PoolLimits::default();
+        set_duration(&mut pool.connect_timeout, "upstreamConnectTimeout", self.upstream_connect_timeout)?;
+        set_duration(&mut pool.response_head_timeout, "upstreamHeadTimeout", self.upstream_head_timeout)?;
+        set_duration(&mut pool.idle_timeout, "upstreamIdleTimeout", self.upstream_idle_timeout)?;
+        let mut drain_timeout = Duration::from_secs(30);
+        set_duration(&mut drain_timeout, "drainTimeout", self.drain_timeout)?;
+        let mut handshake_timeout = Duration::from_secs(10);
+        set_duration(&mut handshake_timeout, "handshakeTimeout", self.handshake_timeout)?;
+        let mut connections_max = 20_000;
+        set_number(&mut connections_max, "connectionsMax", self.connections_max, 1..=10_000_000)?;
+        let mut connections_per_address_max = 2_000;
+        let per_address = self.connections_per_address_max;
+        set_number(&mut connections_per_address_max, "connectionsPerAddressMax", per_address, 1..=10_000_000)?;
+        let resolve = self.resolve.unwrap_or_default();
+        let resolve = resolve.iter().map(|rule| parse_resolve(rule)).collect::<Result<HashMap<_, _>>>()?;
+        let log = self.log.unwrap_or_else(|| "info".into());
+        tracing_subscriber::EnvFilter::try_new(&log).map_err(|error| anyhow!("log: `{log}` is not a filter: {error}"))?;
+        Ok(Config {
+            domain,
+            data_dir: self.data_dir.unwrap_or_else(|| "octelium-data".into()),
+            listen,
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            workers,
+            access_log: self.access_log.as_deref().unwrap_or("stdout").parse()?,
+            log,
+            drain_timeout,
+            resolve: Arc::new(resolve),
+            tls,
+            connections_max,
+            connections_per_address_max,
+            handshake_timeout,
+            limits,
+            pool,
+        })
+    }
+}
+
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        (1..=63).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+            && bytes[0] != b'-'
+            && bytes[bytes.len() - 1] != b'-'
+    };
+    // 253 bytes are a DNS name's limit; a Service's labels come in front.
+    text.len() <= 160 && text.split('.').all(label) && text.parse::<IpAddr>().is_err()
+}
+
+fn parse_listen(text: &str) -> Result<Listen> {
+    let (is_tls, rest) = match text.split_once("://") {
+        Some(("https", rest)) => (true, rest),
+        Some(("http", rest)) => (false, rest),
+        _ => bail!("listen: `{text}` must start with https:// or http://"),
+    };
+    let address = rest.trim_end_matches('/').parse();
+    let address = address.map_err(|_| anyhow!("listen: `{text}` must end in ADDRESS:PORT, like https://0.0.0.0:443"))?;
+    Ok(Listen { address, is_tls })
+}
+
+fn parse_resolve(text: &str) -> Result<(String, SocketAddr)> {
+    let parts = text.split_once('=').and_then(|(host, address)| Some((host.to_ascii_lowercase(), address.parse().ok()?)));
+    parts.ok_or_else(|| anyhow!("resolve: `{text}` must be HOST=ADDRESS:PORT or HOST:PORT=ADDRESS:PORT"))
+}
+
+fn set_duration(setting: &mut Duration, name: &str, text: Option<String>) -> Result<()> {
+    if let Some(text) = text {
+        *setting = parse_duration(&text).ok_or_else(|| anyhow!("{name}: `{text}` is not a duration above 0, like 500ms, 10s, 5m or 1h"))?;
+    }
+    Ok(())
+}
+
+fn set_number(setting: &mut usize, name: &str, found: Option<usize>, range: std::ops::RangeInclusive<usize>) -> Result<()> {
+    match found {
+        None => Ok(()),
+        Some(found) if range.contains(&found) => {
+            *setting = found;
+            Ok(())
+        }
+        Some(found) => bail!("{name}: {found} is not between {} and {}", range.start(), range.end()),
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let milliseconds = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    // A year is longer than any of these settings can mean.
+    let total = number.checked_mul(milliseconds).filter(|total| (1..=31_536_000_000).contains(total))?;
+    Some(Duration::from_millis(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Config> {
+        serde_saphyr::from_str::<Settings>(yaml).map_err(|error| anyhow!("{error}"))?.check()
+    }
+
+    #[test]
+    fn a_minimal_file_has_safe_defaults() {
+        let config = parse("domain: example.com\n").expect("the domain is enough");
+        assert_eq!(config.public_url, "https://example.com");
+        assert_eq!(config.listen, [Listen { address: "0.0.0.0:443".parse().expect("an address"), is_tls: true }]);
+        assert_eq!(config.limits.head_bytes_max, 32 << 10);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (yaml, expected) in [
+            ("{}", "domain is not set"),
+            ("domain: Example.com", "domain: `Example.com`"),
+            ("domain: 127.0.0.1", "domain: `127.0.0.1`"),
+            ("domain: example.com\nlisten: [':443']", "listen: `:443` must start with"),
+            ("domain: example.com\nlisten: ['https://localhost:443']", "must end in ADDRESS:PORT"),
+            ("domain: example.com\nworkers: 0", "workers: 0 is not between"),
+            ("domain: example.com\nheadTimeout: 10", "headTimeout"),
+            ("domain: example.com\nheadTimeout: 10 s", "headTimeout: `10 s` is not a duration"),
+            ("domain: example.com\nresolve: ['a']", "resolve: `a` must be"),
+            ("domain: example.com\ntlsKey: k.pem", "belong together"),
+            ("domain: example.com\npublicUrl: 'https://x/y'", "publicUrl:"),
+            ("domain: example.com\nlog: '!!'", "log: `!!` is not a filter"),
+            ("domian: example.com", "domian"),
+        ] {
+            let error = parse(yaml).expect_err(yaml).to_string();
+            assert!(error.contains(expected), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = Settings { domain: Some("file.com".into()), workers: Some(2), ..Settings::default() };
+        let flags = Settings { domain: Some("flag.com".into()), ..Settings::default() };
+        let config = flags.over(file).check().expect("both are valid");
+        assert_eq!((config.domain.as_str(), config.workers), ("flag.com", 2));
+    }
+}

@@ -1,0 +1,10 @@
+//! The node: listeners, the request path and the wiring between the rooms.
+
+pub mod config;
+pub mod control_door;
+pub mod identity;
+pub mod listener;
+pub mod node;
+pub mod proxy;
+pub mod quickstart;
+pub mod telemetry;

@@ -1,0 +1,6 @@
+//! The doors of the data plane: one single-threaded runtime for each core, each with accept queues of its own.
+
+pub mod accept;
+pub mod api;
+pub mod tls;
+pub mod worker;

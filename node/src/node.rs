@@ -1,0 +1,169 @@
+//! Start and stop order of a node, in one place.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use anyhow::{Context, Result, anyhow};
+use octelium_actors::{Views, supervisor::Supervisor};
+use octelium_consensus::{Options, Replica, SealingKey};
+use octelium_control::Control;
+use tokio::{runtime::Handle, sync::watch};
+
+use crate::{
+    config::{Config, Listen},
+    identity::{self, Certificates},
+    listener::{
+        accept::{Connections, bind},
+        tls::Tls,
+        worker::{self, Door, Parts},
+    },
+    telemetry::access_log::Writer,
+};
+
+/// A running node.
+pub struct Node {
+    /// Where it listens, ports filled in.
+    pub addresses: Vec<Listen>,
+    /// The control plane.
+    pub control: Control,
+    /// The root User's first token: given once, when the cluster is made.
+    pub root_token: Option<String>,
+    /// The certificate that clients trust.
+    pub ca_file: PathBuf,
+    replica: Replica,
+    supervisor: Supervisor,
+    workers: Vec<JoinHandle<std::io::Result<()>>>,
+    draining: watch::Sender<bool>,
+    writer: Writer,
+}
+
+impl Node {
+    /// Starts everything, in this order; returns once requests are served.
+    ///
+    /// # Errors
+    /// What can't be opened, bound or recovered, and what to do.
+    pub async fn start(config: &Config) -> Result<Self> {
+        // 1. What must be there before anything else: the directory, the key, the ports.
+        make_directory(&config.data_dir)?;
+        let key_file = config.data_dir.join("sealing.key");
+        let sealing = Arc::new(SealingKey::load_or_create(&key_file)?);
+        let (addresses, mut doors) = open_doors(config)?;
+        let writer = Writer::start(&config.access_log).context("opening the access log")?;
+
+        // 2. The replicated state, and those who follow it.
+        let replica = Replica::open(Options::new(config.data_dir.join("raft"))).await?;
+        let views = Views::new(&config.domain);
+        let supervisor = Supervisor::start(views.clone(), replica.watch()).await?;
+
+        // 3. The control plane; the first start makes the cluster's identity.
+        let control = Control::new(replica.clone(), views.clone(), sealing.clone(), &config.domain, &config.public_url);
+        let root_token = control.bootstrap(identity::generate(&config.domain)?).await?;
+        let key = control.open_key(identity::CA_KEY).ok_or_else(|| lost(&key_file))?;
+        let certificate = control.open_key(identity::CA_CERTIFICATE).ok_or_else(|| lost(&key_file))?;
+        let ca_file = config.data_dir.join("ca.pem");
+        write(&ca_file, &certificate, 0o644)?;
+        let own = config.tls.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
+        let certificates = Certificates::open(&key, &certificate, own, views.routes.clone())?;
+
+        // 4. The workers open the doors.
+        let (draining, drained) = watch::channel(false);
+        let parts = Parts {
+            views,
+            sealing,
+            control: control.clone(),
+            control_runtime: Handle::current(),
+            log: writer.handle(),
+            tls: Tls::new(Arc::new(certificates), &config.domain, config.handshake_timeout),
+            limits: config.limits.clone(),
+            pool: config.pool.clone(),
+            resolve: config.resolve.clone(),
+            connections: Connections::new(config.connections_max, config.connections_per_address_max),
+            drain_timeout: config.drain_timeout,
+        };
+        let mut workers = Vec::new();
+        for index in 0..config.workers {
+            workers.push(worker::start(index, parts.clone(), doors.remove(0), drained.clone())?);
+        }
+        tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
+        Ok(Self { addresses, control, root_token, ca_file, replica, supervisor, workers, draining, writer })
+    }
+
+    /// Resolves with the reason when the node can't go on.
+    pub async fn failed(&self) -> anyhow::Error {
+        let reason = tokio::select! {
+            reason = self.replica.failed() => reason,
+            reason = self.supervisor.gave_up() => reason,
+        };
+        anyhow!("the node can't go on: {reason}")
+    }
+
+    /// Finishes what is under way, takes nothing new, and closes the log.
+    ///
+    /// # Errors
+    /// If a worker failed or the log can't be closed.
+    pub async fn stop(self) -> Result<()> {
+        tracing::info!("draining");
+        self.draining.send_replace(true);
+        let workers = self.workers;
+        let ended = tokio::task::spawn_blocking(move || workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>());
+        for worker in ended.await.context("waiting for the workers")? {
+            worker.map_err(|_| anyhow!("a worker panicked"))??;
+        }
+        self.writer.finish();
+        self.supervisor.stop().await;
+        drop(self.control);
+        self.replica.close().await?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn lost(key_file: &Path) -> anyhow::Error {
+    anyhow!(
+        "the cluster's keys can't be opened with {}: put back the key that this data directory was made with",
+        key_file.display()
+    )
+}
+
+/// One set of sockets for each worker, all on the same addresses.
+fn open_doors(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<Door>>)> {
+    let mut addresses = Vec::new();
+    let mut doors: Vec<Vec<Door>> = (0..config.workers).map(|_| Vec::new()).collect();
+    for listen in &config.listen {
+        let mut address: SocketAddr = listen.address;
+        for of_worker in &mut doors {
+            let listener = bind(address).with_context(|| format!("listening on {address}"))?;
+            address = listener.local_addr()?; // port 0: the others take the one that was found
+            of_worker.push(Door { listener, is_tls: listen.is_tls });
+        }
+        addresses.push(Listen { address, is_tls: listen.is_tls });
+    }
+    Ok((addresses, doors))
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("making the data directory {}", path.display()))
+}
+
+/// Replaces a file as a whole.
+pub(crate) fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    use std::io::Write;
+    let temporary = path.with_extension("new");
+    // A leftover of an interrupted start may have another mode.
+    fs::remove_file(&temporary).ok();
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)
+        .with_context(|| format!("writing {}", temporary.display()))?;
+    file.write_all(contents).and_then(|()| file.sync_all()).with_context(|| format!("writing {}", temporary.display()))?;
+    fs::rename(&temporary, path).with_context(|| format!("writing {}", path.display()))
+}

@@ -1,0 +1,99 @@
+//! The request path of one worker thread: everything that a request needs is here or in a pinned view.
+
+pub mod authenticate;
+pub mod authorize;
+pub mod body;
+pub mod canonicalize;
+pub mod configure;
+pub mod context;
+pub mod decision;
+pub mod exchange;
+pub mod forward;
+pub mod json_body;
+pub mod path;
+pub mod pipeline;
+pub mod respond;
+pub mod scope;
+pub mod scrub;
+pub mod secrets;
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use octelium_actors::{Views, router::Routes};
+
+use self::{
+    authenticate::Tokens,
+    exchange::{Id, Peer},
+    forward::Forwarder,
+};
+use crate::{control_door::ControlDoor, telemetry::access_log::AccessLog};
+
+/// One worker's side of the proxy.
+pub struct Proxy {
+    /// The views; routes through a cache that costs no atomic write.
+    pub views: Views,
+    /// Verified tokens.
+    pub tokens: Tokens,
+    /// The way to upstreams.
+    pub forwarder: Forwarder,
+    /// Where records go.
+    pub access_log: AccessLog,
+    /// The control plane, for the few paths that it answers.
+    pub control: ControlDoor,
+    /// The high half of this worker's ids.
+    pub id_high: u64,
+    /// The next low half.
+    pub id_low: Cell<u64>,
+}
+
+impl Proxy {
+    /// The routes that the next request sees from start to end.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.views.routes.load_full()
+    }
+
+    /// A fresh id.
+    pub fn next_id(&self) -> Id {
+        let low = self.id_low.get();
+        self.id_low.set(low.wrapping_add(1));
+        Id(self.id_high, low)
+    }
+}
+
+/// The requests of one connection.
+pub struct Connection {
+    /// The worker's proxy.
+    pub proxy: Rc<Proxy>,
+    /// Who is at the other end.
+    pub peer: Rc<Peer>,
+}
+
+/// Since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// As the system's clock says.
+    pub time: SystemTime,
+    /// Whole seconds.
+    pub unix: i64,
+    /// Nanoseconds.
+    pub unix_nanos: i64,
+}
+
+impl Now {
+    /// Reads the clock, once for each request.
+    #[allow(clippy::disallowed_methods, reason = "the edge of the request path is where the clock is read")]
+    pub fn read() -> Self {
+        let time = SystemTime::now();
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            time,
+            unix: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Reads a request's body whole, where a rule or the Service asks for it. All else is streamed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::header;
+use octelium_actors::router::{self, Route};
+use octelium_http1::{Body, CollectError};
+use octelium_policy::Reads;
+
+use super::{
+    exchange::Exchange,
+    json_body,
+    respond::{Code, Rejection},
+};
+
+/// Rules are shown no larger bodies: a larger one is refused, never hidden from them.
+const POLICY_BYTES_MAX: usize = 2 << 20;
+/// All buffered bodies of the process together.
+const PROCESS_BYTES_MAX: usize = 256 << 20;
+
+static BUFFERED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// A share of the process's memory for bodies, given back when dropped.
+pub struct Reservation(usize);
+
+impl Reservation {
+    fn take(bytes: usize) -> Option<Self> {
+        let taken = BUFFERED_BYTES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|total| *total <= PROCESS_BYTES_MAX)
+        });
+        taken.ok().map(|_| Self(bytes))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        BUFFERED_BYTES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Buffers the body if `reads` or the Service's settings ask for it.
+///
+/// # Errors
+/// Too large, broken, compressed, or not the JSON that is needed.
+pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Result<Option<Reservation>, Rejection> {
+    let settings: router::Body = route.body;
+    let wants_map = reads.body_map || settings.json;
+    if !(settings.buffer || settings.json || reads.body || reads.body_map) {
+        return Ok(None);
+    }
+    let by_rules = reads.body || reads.body_map;
+    let limit = if by_rules { settings.bytes_max.min(POLICY_BYTES_MAX) } else { settings.bytes_max };
+    let declared = exchange.body.length();
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
+    }
+    if wants_map && !exchange.body.is_end() && is_encoded(exchange) {
+        return Err(Rejection::new(Code::BodyEncoded, "a rule reads the body, which has a Content-Encoding"));
+    }
+    let reserved = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
+    let reservation = Reservation::take(reserved)
+        .ok_or_else(|| Rejection::new(Code::Overloaded, "the process buffers too many bodies already"))?;
+    let body = std::mem::take(&mut exchange.body);
+    let bytes = body.collect(limit).await.map_err(|error| match error {
+        CollectError::TooLarge => too_large(limit),
+        CollectError::Body(error) => Rejection::new(Code::BodyBroken, error.to_string()),
+    })?;
+    if wants_map && !bytes.is_empty() {
+        let map = json_body::object(&bytes).map_err(|error| Rejection::new(Code::BodyInvalid, error))?;
+        exchange.body_map = Some(map);
+    }
+    exchange.body = if bytes.is_empty() { Body::empty() } else { Body::full(Bytes::clone(&bytes)) };
+    exchange.buffered = Some(bytes);
+    Ok(Some(reservation))
+}
+
+fn is_encoded(exchange: &Exchange) -> bool {
+    let encodings = exchange.headers.get_all(header::CONTENT_ENCODING);
+    encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn too_large(limit: usize) -> Rejection {
+    Rejection::new(Code::BodyTooLarge, format!("the body has more than {limit} bytes"))
+}

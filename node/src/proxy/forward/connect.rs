@@ -1,0 +1,156 @@
+//! Dials upstreams: name to address, TCP, TLS.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use octelium_actors::router::{Scheme, Tls, Upstream};
+use octelium_http1::Connect;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::tls;
+use crate::proxy::respond::{Code, Rejection};
+
+/// TLS settings of upstreams that one worker keeps.
+const TLS_CONFIGS_MAX: usize = 256;
+
+/// Where names lead that DNS needn't be asked for, `host` or `host:port` → address.
+pub type Overrides = Arc<HashMap<String, SocketAddr>>;
+
+/// Makes connectors.
+pub struct Dialer {
+    overrides: Overrides,
+    tls: RefCell<HashMap<Tls, TlsConnector>>,
+}
+
+/// Dials one upstream.
+#[derive(Clone)]
+pub struct Connector {
+    host: Arc<str>,
+    port: u16,
+    address: Option<SocketAddr>,
+    tls: Option<TlsConnector>,
+}
+
+impl Dialer {
+    /// A dialer that asks DNS for what isn't in `overrides`.
+    pub fn new(overrides: Overrides) -> Self {
+        Self { overrides, tls: RefCell::default() }
+    }
+
+    /// A connector for `upstream`.
+    ///
+    /// # Errors
+    /// If its TLS settings can't be used.
+    pub fn connector(&self, upstream: &Upstream) -> Result<Connector, Rejection> {
+        let tls = match upstream.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(self.tls(&upstream.tls)?),
+        };
+        let address = if self.overrides.is_empty() {
+            None
+        } else {
+            let with_port = self.overrides.get(&format!("{}:{}", upstream.host, upstream.port));
+            with_port.or_else(|| self.overrides.get(&*upstream.host)).copied()
+        };
+        Ok(Connector { host: upstream.host.clone(), port: upstream.port, address, tls })
+    }
+
+    fn tls(&self, settings: &Arc<Tls>) -> Result<TlsConnector, Rejection> {
+        let mut known = self.tls.borrow_mut();
+        if let Some(connector) = known.get(&**settings) {
+            return Ok(connector.clone());
+        }
+        let config = tls::client(settings).map_err(|cause| Rejection::new(Code::UpstreamUnreachable, cause))?;
+        let connector = TlsConnector::from(config);
+        if known.len() >= TLS_CONFIGS_MAX {
+            known.clear();
+        }
+        known.insert(Tls::clone(settings), connector.clone());
+        Ok(connector)
+    }
+}
+
+impl Connect for Connector {
+    type Io = UpstreamIo;
+
+    async fn connect(&self) -> io::Result<UpstreamIo> {
+        let stream = match self.address {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((&*self.host, self.port)).await?,
+        };
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(UpstreamIo::Plain(stream)) };
+        let name = ServerName::try_from(self.host.to_string()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok(UpstreamIo::Tls(Box::new(tls.connect(name, stream).await?)))
+    }
+}
+
+/// A connection to an upstream.
+pub enum UpstreamIo {
+    /// Without TLS.
+    Plain(TcpStream),
+    /// With TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for UpstreamIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for UpstreamIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One request, one straight line: the only place that knows the order of the stages.
+
+use std::{rc::Rc, sync::Arc};
+
+use http::{Request, Response, header};
+use octelium_actors::router::Routes;
+use octelium_http1::{Body, Handler, Refusal};
+
+use super::{
+    Connection, Now, Proxy, authenticate, authorize, body, canonicalize, configure,
+    context::RequestContext,
+    exchange::Exchange,
+    respond::{self, Code, Rejection},
+};
+use crate::telemetry::access_log::{self, Pending};
+
+/// Decides and forwards one request. Every stage is the file of that name.
+async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: Now) -> Result<Response<Body>, Rejection> {
+    // Before anything reads it: policy and upstream see one path.
+    canonical(exchange)?;
+    // The gateway's own pages; a Service can't take their place.
+    if let Some(answer) = proxy.control.answer(exchange, routes).await {
+        return answer;
+    }
+    let route = routes.route(&exchange.host).cloned().ok_or_else(|| Rejection::new(Code::HostUnknown, "no Service has this host"))?;
+    exchange.route = Some(route.clone());
+    if route.is_disabled {
+        return Err(Rejection::new(Code::ServiceDisabled, "spec.isDisabled"));
+    }
+    if let Some(reason) = &route.broken {
+        return Err(Rejection::new(Code::ServiceInvalid, reason.clone()));
+    }
+    // Credential → Session, asked of the view on every request.
+    authenticate::identify(exchange, route.access, routes, &proxy.views.sessions, &proxy.tokens, now.unix)?;
+    // Only now: an unauthenticated caller can't make us buffer. Kept until the answer is complete.
+    let reads = exchange.session.as_ref().map_or(route.reads, |session| route.reads | session.reads);
+    let _reserved = body::buffer(exchange, &route, reads).await?;
+    // Gates, then policies, then which configuration: all on the same request.
+    let (verdict, config) = {
+        let context = RequestContext::new(exchange, None);
+        let verdict = authorize::decide_request(exchange, &route, &context, now.unix_nanos);
+        let seen = authorize::context_of(&route, exchange.session.as_deref(), &context, now.unix_nanos);
+        let config = if verdict.is_allowed { configure::choose(&route, &seen) } else { None };
+        (verdict, config)
+    };
+    let is_allowed = verdict.is_allowed;
+    let cause = verdict.reason.name();
+    exchange.verdict = Some(verdict);
+    if !is_allowed {
+        return Err(Rejection::new(Code::Denied, cause));
+    }
+    exchange.config.clone_from(&config);
+    // Path, headers, the upstream's credential, connection.
+    proxy.forwarder.send(exchange, &route, config.as_ref(), routes).await
+}
+
+fn canonical(exchange: &mut Exchange) -> Result<(), Rejection> {
+    let is_options = exchange.method == http::Method::OPTIONS;
+    let escaped = exchange.escaped_path().to_owned();
+    let canonical = canonicalize::path(&escaped, is_options).map_err(|error| Rejection::new(Code::PathInvalid, error.to_string()))?;
+    // Some upstreams split a query at `;` too: policy and upstream must see the same parameters.
+    let query = exchange.query().map(|query| query.replace(';', "&"));
+    let target = match query {
+        Some(query) => format!("{}?{query}", canonical.escaped),
+        None => canonical.escaped.into_owned(),
+    };
+    exchange.path = canonical.path.into_owned();
+    exchange.target = target;
+    Ok(())
+}
+
+impl Handler for Connection {
+    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let now = Now::read();
+        let (parts, body) = request.into_parts();
+        let target = parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), |target| target.as_str().to_owned());
+        let exchange = Exchange {
+            id: self.proxy.next_id(),
+            started: now.time,
+            peer: Rc::clone(&self.peer),
+            method: parts.method,
+            host: host(&parts.headers),
+            path: String::new(),
+            target,
+            version: parts.version,
+            headers: parts.headers,
+            request_bytes: body.length().unwrap_or_default(),
+            body,
+            buffered: None,
+            body_map: None,
+            route: None,
+            session: None,
+            verdict: None,
+            config: None,
+            rejection: None,
+        };
+        // From here on there is a record, even if the caller goes away while we wait.
+        let mut pending = Pending::new(&self.proxy.access_log, exchange);
+        let routes = self.proxy.routes();
+        let result = run(&self.proxy, pending.exchange(), &routes, now).await;
+        let mut response = match result {
+            Ok(response) => response,
+            Err(rejection) => {
+                let response = respond::rejected(pending.exchange(), &rejection);
+                pending.exchange().rejection = Some(rejection);
+                response
+            }
+        };
+        respond::finish(&mut response, self.peer.is_tls);
+        access_log::observe(pending, response)
+    }
+
+    fn refused(&self, refusal: &Refusal, _head: &[u8]) {
+        self.proxy.access_log.refused(self.proxy.next_id(), &self.peer, refusal);
+    }
+}
+
+/// Lower case, without port and final dot. The engine has checked its grammar and that there is only one.
+fn host(headers: &http::HeaderMap) -> String {
+    let value = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = if value.starts_with('[') {
+        value.split_inclusive(']').next().unwrap_or_default()
+    } else {
+        value.split(':').next().unwrap_or_default()
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}

@@ -1,0 +1,140 @@
+//! The only place where a refusal becomes an answer: a status, a stable code, and nothing that helps an attacker.
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use octelium_http1::Body;
+
+use super::exchange::Exchange;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident),* $(,)?) => {
+        /// Why a request was refused. The texts are stable; each has a paragraph in `docs/src/errors.md`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($(#[$doc])* $name),* }
+
+        impl Code {
+            /// As the caller and the access log see it.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+
+            /// The status of the answer.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status),* }
+            }
+
+            /// All codes.
+            #[cfg(test)]
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+codes! {
+    /// The message breaks HTTP's rules or has two readings; decided by the engine.
+    RequestMalformed = "REQUEST_MALFORMED", BAD_REQUEST,
+    /// The path has two readings.
+    PathInvalid = "PATH_INVALID", BAD_REQUEST,
+    /// No Service has this host.
+    HostUnknown = "HOST_UNKNOWN", NOT_FOUND,
+    /// No page here.
+    NotFound = "NOT_FOUND", NOT_FOUND,
+    /// gRPC needs HTTP/2.
+    Http2Needed = "HTTP2_NEEDED", UPGRADE_REQUIRED,
+    /// The Service is switched off.
+    ServiceDisabled = "SERVICE_DISABLED", SERVICE_UNAVAILABLE,
+    /// The Service can't be served as it is.
+    ServiceInvalid = "SERVICE_INVALID", SERVICE_UNAVAILABLE,
+    /// No credential, or one that doesn't count.
+    Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED,
+    /// A gate or a policy says no.
+    Denied = "DENIED", FORBIDDEN,
+    /// Above the Service's limit, or above what rules can read.
+    BodyTooLarge = "BODY_TOO_LARGE", PAYLOAD_TOO_LARGE,
+    /// Not a JSON object where one is needed, or with a key twice.
+    BodyInvalid = "BODY_INVALID", BAD_REQUEST,
+    /// Compressed, so that rules can't read it.
+    BodyEncoded = "BODY_ENCODED", UNSUPPORTED_MEDIA_TYPE,
+    /// The caller stopped sending or broke the framing.
+    BodyBroken = "BODY_BROKEN", BAD_REQUEST,
+    /// Too many bodies are buffered at once.
+    Overloaded = "OVERLOADED", SERVICE_UNAVAILABLE,
+    /// The upstream's credential isn't there: nothing is sent without it.
+    SecretUnavailable = "SECRET_UNAVAILABLE", BAD_GATEWAY,
+    /// The chosen configuration has no upstream.
+    UpstreamMissing = "UPSTREAM_MISSING", BAD_GATEWAY,
+    /// Refused, unknown name, failed TLS.
+    UpstreamUnreachable = "UPSTREAM_UNREACHABLE", BAD_GATEWAY,
+    /// Closed before it answered.
+    UpstreamClosed = "UPSTREAM_CLOSED", BAD_GATEWAY,
+    /// Answered with something that isn't HTTP.
+    UpstreamMalformed = "UPSTREAM_MALFORMED", BAD_GATEWAY,
+    /// Did not answer in time.
+    UpstreamTimeout = "UPSTREAM_TIMEOUT", GATEWAY_TIMEOUT,
+    /// The control plane can't answer now.
+    ControlUnavailable = "CONTROL_UNAVAILABLE", SERVICE_UNAVAILABLE,
+}
+
+/// A refusal: what the caller is told, and what only the log says.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// What the caller is told.
+    pub code: Code,
+    /// What only the log says.
+    pub cause: String,
+}
+
+impl Rejection {
+    /// A refusal with its private cause.
+    pub fn new(code: Code, cause: impl Into<String>) -> Self {
+        Self { code, cause: cause.into() }
+    }
+}
+
+/// Identifies the decision; also in the access log.
+pub const DECISION: HeaderName = HeaderName::from_static("x-octelium-decision");
+/// The code of a refusal.
+pub const ERROR: HeaderName = HeaderName::from_static("x-octelium-error");
+/// Set on what the gateway refused, so that it isn't taken for the upstream's answer.
+const UNAUTHORIZED: HeaderName = HeaderName::from_static("x-octelium-unauthorized");
+const SERVER: HeaderValue = HeaderValue::from_static("octelium");
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
+
+/// The answer to a refused request; its body is empty.
+pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = rejection.code.status();
+    let headers = response.headers_mut();
+    headers.insert(ERROR, HeaderValue::from_static(rejection.code.text()));
+    let id = HeaderValue::try_from(exchange.id.to_string()).expect("hexadecimal digits are a header value");
+    headers.insert(DECISION, id);
+    if matches!(rejection.code, Code::Unauthenticated | Code::Denied) {
+        headers.insert(UNAUTHORIZED, HeaderValue::from_static("true"));
+    }
+    if rejection.code == Code::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What every answer carries, the upstream's too.
+pub fn finish(response: &mut Response<Body>, is_tls: bool) {
+    let headers = response.headers_mut();
+    headers.insert(header::SERVER, SERVER);
+    if is_tls {
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_paragraph_in_the_docs() {
+        let docs = include_str!("../../../docs/src/errors.md");
+        for code in Code::ALL {
+            assert!(docs.contains(&format!("## {}", code.text())), "{} is not explained", code.text());
+        }
+    }
+}

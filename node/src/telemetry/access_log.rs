@@ -1,0 +1,330 @@
+//! One JSON record for each exchange, refused and aborted ones too; never a credential.
+//!
+//! Workers fill buffers; one thread writes them. A full queue drops records and counts them: nobody waits for a disk.
+
+mod record;
+
+use std::{
+    cell::RefCell,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::PathBuf,
+    pin::Pin,
+    rc::Rc,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    task::{Context, Poll},
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use http::Response;
+use octelium_http1::{Body, BodyError, Refusal, Source};
+
+use crate::proxy::exchange::{Exchange, Id, Peer};
+
+/// A worker hands its buffer over at this size, or after [`FLUSH_EVERY`].
+const BUFFER_BYTES: usize = 32 << 10;
+/// How long a record may wait in a worker.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// Buffers that wait for the writer.
+const QUEUE_BUFFERS: usize = 256;
+
+/// Where records go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Output {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+impl FromStr for Output {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "stdout" => Self::Stdout,
+            "off" => Self::Off,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+/// The writer thread. Dropped records are counted here.
+pub struct Writer {
+    queue: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+    is_off: bool,
+}
+
+impl Writer {
+    /// Opens the output.
+    ///
+    /// # Errors
+    /// If the file can't be opened.
+    pub fn start(output: &Output) -> io::Result<Self> {
+        let sink: Box<dyn Write + Send> = match output {
+            Output::Stdout => Box::new(io::stdout()),
+            Output::File(path) => Box::new(open(path)?),
+            Output::Off => Box::new(io::sink()),
+        };
+        let (queue, buffers) = sync_channel(QUEUE_BUFFERS);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let lost = dropped.clone();
+        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &buffers, &lost))?;
+        Ok(Self { queue, dropped, thread, is_off: *output == Output::Off })
+    }
+
+    /// A worker's end.
+    pub fn handle(&self) -> LogQueue {
+        LogQueue { queue: self.queue.clone(), dropped: self.dropped.clone(), is_off: self.is_off }
+    }
+
+    /// Writes what is queued and ends; the workers have ended before.
+    pub fn finish(self) {
+        drop(self.queue);
+        if self.thread.join().is_err() {
+            tracing::error!("the access log's writer failed");
+        }
+    }
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn write_all(mut sink: Box<dyn Write + Send>, buffers: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
+    let mut told = 0;
+    let mut failing = false;
+    while let Ok(buffer) = buffers.recv() {
+        match sink.write_all(&buffer).and_then(|()| sink.flush()) {
+            Ok(()) => failing = false,
+            Err(error) => {
+                dropped.fetch_add(records(&buffer), Ordering::Relaxed);
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(%error, "access-log records can't be written");
+                }
+            }
+        }
+        let lost = dropped.load(Ordering::Relaxed);
+        if lost > told {
+            tracing::warn!(lost = lost - told, "access-log records were lost");
+            told = lost;
+        }
+    }
+}
+
+fn records(buffer: &[u8]) -> u64 {
+    buffer.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// What a worker thread is given.
+#[derive(Clone)]
+pub struct LogQueue {
+    queue: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+    is_off: bool,
+}
+
+/// One worker's log.
+#[derive(Clone)]
+pub struct AccessLog(Rc<Inner>);
+
+struct Inner {
+    queue: LogQueue,
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl AccessLog {
+    /// An empty buffer before `queue`.
+    pub fn new(queue: LogQueue) -> Self {
+        Self(Rc::new(Inner { queue, buffer: RefCell::default() }))
+    }
+
+    /// Hands over what is buffered.
+    pub fn flush(&self) {
+        let buffer = std::mem::take(&mut *self.0.buffer.borrow_mut());
+        if buffer.is_empty() {
+            return;
+        }
+        if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) = self.0.queue.queue.try_send(buffer) {
+            self.0.queue.dropped.fetch_add(records(&buffer), Ordering::Relaxed);
+        }
+    }
+
+    /// A request that never became one.
+    pub fn refused(&self, id: Id, peer: &Peer, refusal: &Refusal) {
+        self.write(|buffer| record::refused(buffer, id, peer, refusal));
+    }
+
+    fn exchange(&self, exchange: &Exchange, end: &End) {
+        self.write(|buffer| record::exchange(buffer, exchange, end));
+    }
+
+    fn write(&self, record: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
+        if self.0.queue.is_off {
+            return;
+        }
+        let mut buffer = self.0.buffer.borrow_mut();
+        let start = buffer.len();
+        if let Err(error) = record(&mut buffer) {
+            buffer.truncate(start);
+            tracing::error!(%error, "an access-log record can't be made");
+            return;
+        }
+        buffer.push(b'\n');
+        let is_full = buffer.len() >= BUFFER_BYTES;
+        drop(buffer);
+        if is_full {
+            self.flush();
+        }
+    }
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Default)]
+pub struct End {
+    /// The answer's status; none was sent if the caller went away before.
+    pub status: Option<u16>,
+    /// Of the answer.
+    pub content_type: Option<String>,
+    /// Body bytes that were handed to the caller's connection.
+    pub body_bytes: u64,
+    /// Whether the answer was sent whole.
+    pub is_complete: bool,
+}
+
+/// An exchange whose record is still to be written: at the end of the answer, or when it is dropped before.
+pub struct Pending {
+    log: AccessLog,
+    exchange: Option<Box<Exchange>>,
+    end: End,
+}
+
+impl Pending {
+    /// A record for `exchange` is owed from now on.
+    pub fn new(log: &AccessLog, exchange: Exchange) -> Self {
+        Self { log: log.clone(), exchange: Some(Box::new(exchange)), end: End::default() }
+    }
+
+    fn answered<B>(&mut self, response: &Response<B>) {
+        self.end.status = Some(response.status().as_u16());
+        let content_type = response.headers().get(http::header::CONTENT_TYPE);
+        self.end.content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+
+    fn data(&mut self, bytes: usize) {
+        self.end.body_bytes += bytes as u64;
+    }
+
+    /// The exchange itself.
+    pub fn exchange(&mut self) -> &mut Exchange {
+        self.exchange.as_mut().expect("it is only taken when dropped")
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.log.exchange(&exchange, &self.end);
+        }
+    }
+}
+
+/// Binds the record to the answer: it is written when the answer's body ends, whole or not.
+pub fn observe(mut pending: Pending, response: Response<Body>) -> Response<Body> {
+    pending.answered(&response);
+    if response.body().is_end() || pending.exchange().method == http::Method::HEAD {
+        pending.end.is_complete = true;
+        return response;
+    }
+    response.map(|body| Body::from_source(ObservedSource { body, pending }))
+}
+
+/// A body that counts for its record.
+struct ObservedSource {
+    body: Body,
+    pending: Pending,
+}
+
+impl Source for ObservedSource {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<bytes::Bytes, BodyError>>> {
+        let next = std::task::ready!(self.body.poll_next(cx));
+        match &next {
+            Some(Ok(bytes)) => self.pending.data(bytes.len()),
+            Some(Err(_)) => return Poll::Ready(next),
+            None => self.pending.end.is_complete = true,
+        }
+        if self.body.is_end() {
+            self.pending.end.is_complete = true;
+        }
+        Poll::Ready(next)
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.body.length()
+    }
+
+    fn take_trailers(&mut self) -> Option<http::HeaderMap> {
+        self.body.take_trailers()
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_progress(cx);
+    }
+}
+
+/// The same for a body that isn't ours.
+pub fn observe_http_body<B>(mut pending: Pending, response: Response<B>) -> Response<Observed<B>> {
+    pending.answered(&response);
+    response.map(|body| Observed { body, pending })
+}
+
+/// See [`observe_http_body`].
+pub struct Observed<B> {
+    body: B,
+    pending: Pending,
+}
+
+impl<B: http_body::Body<Data = bytes::Bytes> + Unpin> http_body::Body for Observed<B> {
+    type Data = bytes::Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                this.pending.data(frame.data_ref().map_or(0, bytes::Bytes::len));
+                if this.body.is_end_stream() {
+                    this.pending.end.is_complete = true;
+                }
+            }
+            Some(Err(_)) => {}
+            None => this.pending.end.is_complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// RFC 3339 with microseconds.
+fn timestamp(time: SystemTime) -> String {
+    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+}

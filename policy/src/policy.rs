@@ -1,0 +1,187 @@
+//! A policy: its rules in the order in which they decide.
+
+use octelium_api::{
+    core::policy::{Spec, spec},
+    meta::ObjectReference,
+};
+
+use crate::{Budget, Condition, Context, Effect, Error, EvalError, Reads, Value, compile::Compiler, parse};
+
+/// Rules, and enforcement rules, of one policy.
+const RULES_MAX: usize = 100;
+/// Priorities are −4 (strongest) to 4.
+const PRIORITY_MAX: i32 = 4;
+/// Per priority one place for DENY and one for ALLOW.
+pub(crate) const SLOTS: usize = 18;
+
+/// Where a policy comes from, for access logs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// A Policy resource.
+    Named(ObjectReference),
+    /// A policy written inside another resource.
+    Inline {
+        /// That resource.
+        owner: ObjectReference,
+        /// The policy's own name, maybe empty.
+        name: String,
+    },
+    /// A policy that comes with the program.
+    BuiltIn(String),
+}
+
+/// A compiled policy.
+#[derive(Debug)]
+pub struct Policy {
+    origin: Origin,
+    disabled: bool,
+    attrs: Option<Value>,
+    /// Ordered by slot.
+    rules: Box<[Rule]>,
+    /// Where each slot begins in `rules`; the last is the end.
+    starts: [u8; SLOTS + 1],
+    enforcement: Box<[EnforcementRule]>,
+    reads: Reads,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub name: String,
+    pub priority: i32,
+    pub effect: Effect,
+    condition: Condition,
+}
+
+#[derive(Debug)]
+struct EnforcementRule {
+    enforce: bool,
+    condition: Condition,
+}
+
+impl Policy {
+    /// Compiles a policy; `path` is where it stands in its resource, e.g. `spec`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn compile(spec: &Spec, origin: Origin, path: &str) -> Result<Self, Vec<Error>> {
+        parse::on_deep_stack(path, || Self::compile_here(spec, origin, path))
+    }
+
+    fn compile_here(policy: &Spec, origin: Origin, path: &str) -> Result<Self, Vec<Error>> {
+        let mut compiler = Compiler::default();
+        for (name, count) in [("rules", policy.rules.len()), ("enforcementRules", policy.enforcement_rules.len())] {
+            if count > RULES_MAX {
+                return Err(vec![Error::at(format!("{path}.{name}"), "more than 100 rules")]);
+            }
+        }
+        let rules = policy.rules.iter().enumerate();
+        let mut rules: Vec<Rule> =
+            rules.map(|(index, rule)| self::rule(&mut compiler, rule, &format!("{path}.rules[{index}]"))).collect();
+        let enforcement = policy.enforcement_rules.iter().enumerate();
+        let enforcement = enforcement
+            .map(|(index, rule)| enforcement_rule(&mut compiler, rule, &format!("{path}.enforcementRules[{index}]")))
+            .collect();
+        if !compiler.errors.is_empty() {
+            return Err(compiler.errors);
+        }
+        rules.sort_by_key(slot);
+        let mut starts = [0; SLOTS + 1];
+        for (at, start) in starts.iter_mut().enumerate() {
+            // At most 100 rules.
+            *start = rules.partition_point(|rule| slot(rule) < at) as u8;
+        }
+        Ok(Self {
+            origin,
+            disabled: policy.is_disabled,
+            attrs: policy.attrs.as_ref().map(Value::from_struct),
+            rules: rules.into(),
+            starts,
+            enforcement,
+            reads: if policy.is_disabled { Reads::default() } else { compiler.reads },
+        })
+    }
+
+    /// What of `ctx` its rules may read.
+    pub fn reads(&self) -> Reads {
+        self.reads
+    }
+
+    /// Whether it contributes nothing.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The rules of one slot.
+    pub(crate) fn slot(&self, slot: usize) -> &[Rule] {
+        &self.rules[usize::from(self.starts[slot])..usize::from(self.starts[slot + 1])]
+    }
+
+    pub(crate) fn matches(&self, rule: &Rule, ctx: &Context<'_>, budget: &mut Budget) -> Result<bool, EvalError> {
+        rule.condition.evaluate(ctx, self.attrs.as_ref(), budget)
+    }
+
+    /// Whether its rules count. An ENFORCE rule that fails enforces and an IGNORE rule that fails doesn't ignore: no DENY may be
+    /// lost through an error.
+    ///
+    /// # Errors
+    /// Only [`EvalError::Budget`].
+    pub(crate) fn is_enforced(&self, ctx: &Context<'_>, budget: &mut Budget) -> Result<bool, EvalError> {
+        let mut ignored = false;
+        for rule in &self.enforcement {
+            if ignored && !rule.enforce {
+                continue;
+            }
+            match rule.condition.evaluate(ctx, self.attrs.as_ref(), budget) {
+                Ok(true) if rule.enforce => return Ok(true),
+                Ok(true) => ignored = true,
+                Ok(false) => {}
+                Err(EvalError::Budget) => return Err(EvalError::Budget),
+                Err(_) if rule.enforce => return Ok(true),
+                Err(_) => {}
+            }
+        }
+        Ok(!ignored)
+    }
+}
+
+/// Strongest priority first, and in it DENY before ALLOW.
+fn slot(rule: &Rule) -> usize {
+    let priority = usize::try_from(rule.priority + PRIORITY_MAX).expect("rule() clamps priorities");
+    priority * 2 + usize::from(rule.effect == Effect::Allow)
+}
+
+fn condition(compiler: &mut Compiler, of: Option<&octelium_api::core::Condition>, path: &str) -> Condition {
+    let none = octelium_api::core::Condition::default();
+    let node = compiler.condition(of.unwrap_or(&none), &format!("{path}.condition"));
+    Condition::of(node, compiler.reads)
+}
+
+fn rule(compiler: &mut Compiler, rule: &spec::Rule, path: &str) -> Rule {
+    let effect = match rule.effect() {
+        spec::rule::Effect::Allow => Effect::Allow,
+        spec::rule::Effect::Deny => Effect::Deny,
+        spec::rule::Effect::Unknown => {
+            compiler.errors.push(Error::at(format!("{path}.effect"), "the effect must be ALLOW or DENY"));
+            Effect::Deny
+        }
+    };
+    let priority = rule.priority.clamp(-PRIORITY_MAX, PRIORITY_MAX);
+    if priority != rule.priority {
+        compiler.errors.push(Error::at(format!("{path}.priority"), "the priority must be from -4 to 4"));
+    }
+    Rule { name: rule.name.clone(), priority, effect, condition: condition(compiler, rule.condition.as_ref(), path) }
+}
+
+fn enforcement_rule(compiler: &mut Compiler, rule: &spec::EnforcementRule, path: &str) -> EnforcementRule {
+    let effect = rule.effect();
+    if effect == spec::enforcement_rule::Effect::Unknown {
+        compiler.errors.push(Error::at(format!("{path}.effect"), "the effect must be ENFORCE or IGNORE"));
+    }
+    let condition = condition(compiler, rule.condition.as_ref(), path);
+    EnforcementRule { enforce: effect != spec::enforcement_rule::Effect::Ignore, condition }
+}
