@@ -7,6 +7,9 @@ pub mod subject;
 pub mod supervisor;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use octelium_consensus::State;

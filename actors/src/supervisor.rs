@@ -73,6 +73,39 @@ impl Supervisor {
         }
     }
 
+    /// Fails each actor and waits until its successor answers or the supervisor has given up.
+    #[cfg(test)]
+    pub(crate) async fn fail_all(&self) {
+        let router = self.ask(Msg::Router).await;
+        let sessions = self.ask(Msg::Sessions).await;
+        router.cast(router::Msg::Fail).expect("the router runs");
+        sessions.cast(sessions::Msg::Fail).expect("the sessions actor runs");
+        while self.gave_up.borrow().is_none() {
+            let (next_router, next_sessions) = (self.ask(Msg::Router).await, self.ask(Msg::Sessions).await);
+            if next_router.get_id() != router.get_id() && next_sessions.get_id() != sessions.get_id() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn report(&self) -> sessions::Report {
+        let sessions = self.ask(Msg::Sessions).await;
+        match sessions.call(sessions::Msg::Inspect, None).await {
+            Ok(CallResult::Success(report)) => report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[cfg(test)]
+    async fn ask<T: Send + 'static>(&self, message: impl FnOnce(RpcReplyPort<T>) -> Msg) -> T {
+        match self.actor.call(message, None).await {
+            Ok(CallResult::Success(value)) => value,
+            _ => panic!("the supervisor runs"),
+        }
+    }
+
     /// Stops all actors.
     pub async fn stop(&self) {
         // A stopped supervisor stops its children; one that doesn't in time ends with the process.

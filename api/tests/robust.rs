@@ -257,7 +257,7 @@ fn object() -> impl Strategy<Value = Object> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 15000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_text_is_survived(text in any::<String>()) {
@@ -287,7 +287,10 @@ proptest! {
         let json = manifest::to_json(&object);
         prop_assert_eq!(manifest::from_json(object.kind(), &json).unwrap(), object.clone());
         // JSON text is read by the same reader, but for characters that YAML wants escaped.
-        prop_assume!(json.to_string().chars().all(|char| matches!(char, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..)));
+        let printable = json.to_string().chars().all(|char| matches!(char, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..));
+        if !printable {
+            return Ok(());
+        }
         let read = manifest::parse("test", &json.to_string(), &Limits::default());
         let read = read.unwrap_or_else(|errors| panic!("{errors:#?}\n{json}"));
         prop_assert_eq!(&read[0].object, &object, "{}", json);

@@ -8,6 +8,7 @@ use octelium_http1::{Body, CollectError};
 use tokio::runtime::Handle;
 
 use crate::proxy::{
+    decision::{Reason, Verdict},
     exchange::Exchange,
     respond::{Code, Rejection},
 };
@@ -46,14 +47,16 @@ impl ControlDoor {
         if exchange.host != *routes.domain {
             return None;
         }
+        let is_page = matches!(exchange.path.as_str(), "/oauth2/token" | "/.well-known/oauth-authorization-server");
+        if is_page {
+            exchange.verdict = Some(Verdict { is_allowed: true, reason: Reason::Anonymous });
+        }
         match (&exchange.method, exchange.path.as_str()) {
             (&Method::POST, "/oauth2/token") => Some(self.token(exchange).await),
             (&Method::GET, "/.well-known/oauth-authorization-server") => {
                 Some(Ok(self.control.oauth2_metadata().map(Body::full)))
             }
-            (_, "/oauth2/token" | "/.well-known/oauth-authorization-server") => {
-                Some(Err(Rejection::new(Code::NotFound, "another method is needed")))
-            }
+            _ if is_page => Some(Err(Rejection::new(Code::NotFound, "another method is needed"))),
             _ => None,
         }
     }

@@ -58,7 +58,9 @@ impl Parsed<'_> {
     /// The byte where the node begins; for calls of methods and selections that of the name, not of the punctuation before it.
     fn start(&self, id: u64, name: Option<&str>) -> usize {
         let start = self.info.offset_for(id).map_or(0, |(start, _)| start as usize);
-        let (Some(name), Some((before, after))) = (name, self.source.text.split_at_checked(start)) else { return start };
+        let (Some(name), Some((before, after))) = (name, self.source.text.split_at_checked(start)) else {
+            return start;
+        };
         match after.strip_prefix('.') {
             // A selection is placed at its dot: the name follows.
             Some(rest) => start + 1 + (rest.len() - rest.trim_start().len()),

@@ -45,6 +45,11 @@ impl Sending {
         Self { out, body, framing, ended }
     }
 
+    /// Whether nothing more is wanted of the body; what is left is writing.
+    pub(crate) fn has_all(&self) -> bool {
+        self.ended
+    }
+
     /// Sends what there is; ready when everything is written. `flush` writes the outbox to the stream.
     pub(crate) fn poll(
         &mut self,

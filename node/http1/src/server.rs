@@ -286,7 +286,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
             });
             match sent {
                 Poll::Ready(sent) => Poll::Ready(Some(sent)),
-                Poll::Pending if self.poll_gone(cx) => Poll::Ready(None),
+                // A client that half-closed may still read a response that is complete.
+                Poll::Pending if !sending.has_all() && self.poll_gone(cx) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         })

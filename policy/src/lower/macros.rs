@@ -30,7 +30,12 @@ impl Lowerer<'_, '_> {
             Ty::Dyn => Ty::Dyn,
             ty if ty.is_map() => Ty::String,
             ty => {
-                return Some(self.fail(id, Some(name), format!("`{name}` needs a list or map, and this is {ty}"), None));
+                return Some(self.fail(
+                    id,
+                    Some(name),
+                    format!("`{name}` needs a list or map, and this is {ty}"),
+                    None,
+                ));
             }
         };
         self.comprehensions += 1;

@@ -45,7 +45,8 @@ struct Expect {
 }
 
 fn origin(attached: &Attached) -> Origin {
-    let named = |name: &str| ObjectReference { name: name.to_owned(), uid: format!("uid-{name}"), ..Default::default() };
+    let named =
+        |name: &str| ObjectReference { name: name.to_owned(), uid: format!("uid-{name}"), ..Default::default() };
     match (&attached.name, &attached.owner) {
         (Some(name), None) => Origin::Named(named(name)),
         (None, Some(owner)) => Origin::Inline { owner: named(owner), name: String::new() },
@@ -72,7 +73,11 @@ fn check(case: &Case) -> Result<(), String> {
         (Ok(policies), None) => policies,
         (Err(errors), Some(refused)) => {
             let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return if texts.iter().any(|text| text.contains(refused)) { Ok(()) } else { Err(format!("refused: {texts:?}")) };
+            return if texts.iter().any(|text| text.contains(refused)) {
+                Ok(())
+            } else {
+                Err(format!("refused: {texts:?}"))
+            };
         }
         (Ok(_), Some(_)) => return Err("was not refused".into()),
         (Err(errors), None) => return Err(format!("does not compile: {errors:?}")),
@@ -97,7 +102,9 @@ fn compare(decision: &Decision<'_>, expect: &Expect) -> Result<(), String> {
     }
     let (by, rule, priority, error) = match &decision.reason {
         Reason::NoPolicyMatch => (None, None, None, None),
-        Reason::PolicyMatch { origin, rule, priority, error } => (Some(label(origin)), Some(*rule), Some(*priority), *error),
+        Reason::PolicyMatch { origin, rule, priority, error } => {
+            (Some(label(origin)), Some(*rule), Some(*priority), *error)
+        }
         Reason::BudgetExceeded { origin, rule } => {
             (Some(label(origin)), Some(*rule), None, Some(octelium_policy::EvalError::Budget))
         }
@@ -153,7 +160,11 @@ fn conditions_have_at_most_a_hundred_children() {
         for (count, accepted) in [(100, true), (101, false)] {
             let children = vec![serde_json::json!({"matchAny": true}); count];
             let condition = generated::<core::Condition>(&serde_json::json!({name: {"of": children}}));
-            assert_eq!(octelium_policy::Condition::compile(&condition, "condition").is_ok(), accepted, "{name} {count}");
+            assert_eq!(
+                octelium_policy::Condition::compile(&condition, "condition").is_ok(),
+                accepted,
+                "{name} {count}"
+            );
         }
     }
 }

@@ -40,8 +40,10 @@ fn expressions_are_as_specified() {
     let cases: Vec<Case> = yaml("expressions.yaml");
     assert!(cases.len() > 150, "only {} cases", cases.len());
     let world = world();
-    let wrong: Vec<String> =
-        cases.iter().filter_map(|case| check(case, &world).err().map(|why| format!("{} `{}`: {why}", case.id, case.expr))).collect();
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|case| check(case, &world).err().map(|why| format!("{} `{}`: {why}", case.id, case.expr)))
+        .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 

@@ -32,7 +32,9 @@ pub fn message(descriptor: MessageDescriptor, json: &Json) -> DynamicMessage {
                 ("struct_value", value(&of, json))
             }
             Json::Array(_) => {
-                let Kind::Message(list) = descriptor.get_field_by_name("list_value").unwrap().kind() else { unreachable!() };
+                let Kind::Message(list) = descriptor.get_field_by_name("list_value").unwrap().kind() else {
+                    unreachable!()
+                };
                 let values = list.get_field_by_name("values").unwrap();
                 let mut made = DynamicMessage::new(list);
                 made.set_field(&values, value(&values, json));
@@ -56,7 +58,9 @@ fn value(field: &FieldDescriptor, json: &Json) -> Reflected {
             let entries = json.as_object().unwrap().iter();
             Reflected::Map(entries.map(|(key, json)| (MapKey::String(key.clone()), single(&of, json))).collect())
         }
-        _ if field.is_list() => Reflected::List(json.as_array().unwrap().iter().map(|json| single(field, json)).collect()),
+        _ if field.is_list() => {
+            Reflected::List(json.as_array().unwrap().iter().map(|json| single(field, json)).collect())
+        }
         _ => single(field, json),
     }
 }

@@ -56,7 +56,8 @@ fn json_comes_back_as_it_was() {
 #[test]
 fn structs_hold_doubles_that_equal_integers() {
     let object = prost_types::Struct {
-        fields: [("n".to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(3.0)) })].into(),
+        fields: [("n".to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(3.0)) })]
+            .into(),
     };
     let value = Value::from_struct(&object);
     assert_eq!(value, Value::map([("n", Value::Int(3))]));

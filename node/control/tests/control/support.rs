@@ -71,6 +71,10 @@ impl Cluster {
         Self { control, replica, views, root_token, supervisor, sealing, ahead, directory }
     }
 
+    pub fn sealing(&self) -> &SealingKey {
+        &self.sealing
+    }
+
     /// Stops the node and starts it from what it stored.
     pub async fn restart(self) -> Self {
         self.supervisor.stop().await;

@@ -1,0 +1,16 @@
+//! A node as its callers see it: real sockets, real TLS, real upstreams. One binary, so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on may stop; clippy.toml exempts only the test functions")]
+
+mod access_log;
+mod bad_input;
+mod bodies;
+mod control_api;
+mod examples;
+mod identity;
+mod policy;
+mod process;
+mod routing;
+mod secretless;
+mod services;
+mod support;
+mod upstreams;
