@@ -26,7 +26,7 @@ pub struct Routes {
     pub hosts: imbl::HashMap<Arc<str>, Arc<Route>>,
     /// Secrets by name, sealed.
     pub secrets: imbl::HashMap<Arc<str>, Arc<Stored>>,
-    /// Keys of the cluster by name, sealed.
+    /// The keys under which tokens are authenticated, by name, sealed.
     pub keys: Arc<[(String, Arc<[u8]>)]>,
     /// The Service that stands for the control API, whose policies decide who may call it.
     pub api: Option<Arc<Route>>,

@@ -22,6 +22,8 @@ use crate::{StateFeed, policies::Library, view::Published};
 const SHARDS: usize = 1024;
 
 type Shard = HashMap<u128, Arc<SessionEntry>>;
+/// A Session's uid and its new entry; `None`: it is gone.
+type Changed = (u128, Option<Arc<SessionEntry>>);
 
 /// The published view: Session uid → entry.
 pub struct Sessions {
@@ -58,8 +60,8 @@ impl Sessions {
     }
 
     /// Replaces what changed; `None` removes. Only the owning actor calls this.
-    fn publish(&self, changed: Vec<(u128, Option<Arc<SessionEntry>>)>, index: u64) {
-        let mut by_shard: HashMap<*const OnceLock<ArcSwap<Shard>>, Vec<(u128, Option<Arc<SessionEntry>>)>> = HashMap::new();
+    fn publish(&self, changed: Vec<Changed>, index: u64) {
+        let mut by_shard: HashMap<*const OnceLock<ArcSwap<Shard>>, Vec<Changed>> = HashMap::new();
         for (uid, entry) in changed {
             by_shard.entry(std::ptr::from_ref(self.shard(uid))).or_default().push((uid, entry));
         }

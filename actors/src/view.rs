@@ -80,6 +80,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[allow(clippy::disallowed_methods, reason = "the test waits for its task")]
     async fn a_reader_waits_for_the_index_and_the_index_never_falls() {
         let view = Arc::new(View::new("old"));
         let waiting = {

@@ -18,6 +18,7 @@ macro_rules! kinds {
         /// One resource of any kind.
         #[derive(Debug, Clone, PartialEq)]
         #[allow(missing_docs, reason = "the kinds explain themselves")]
+        #[allow(clippy::large_enum_variant, reason = "objects are kept behind an Arc, never in bulk by value")]
         pub enum Object { $($kind(core::$kind)),* }
 
         impl Kind {

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -41,6 +42,23 @@ pub struct Node {
     workers: Vec<JoinHandle<std::io::Result<()>>>,
     draining: watch::Sender<bool>,
     writer: Writer,
+    sweeper: tokio::task::JoinHandle<()>,
+}
+
+/// Expiry is enforced at use; this only clears away what has expired.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+async fn sweep(control: Control) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    tick.tick().await; // the first one is immediate
+    loop {
+        tick.tick().await;
+        match control.sweep().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "expired Sessions and Credentials were removed"),
+            Err(error) => tracing::warn!(%error, "what has expired can't be removed now"),
+        }
+    }
 }
 
 impl Node {
@@ -90,8 +108,9 @@ impl Node {
         for index in 0..config.workers {
             workers.push(worker::start(index, parts.clone(), doors.remove(0), drained.clone())?);
         }
+        let sweeper = tokio::spawn(sweep(control.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
-        Ok(Self { addresses, control, root_token, ca_file, replica, supervisor, workers, draining, writer })
+        Ok(Self { addresses, control, root_token, ca_file, replica, supervisor, workers, draining, writer, sweeper })
     }
 
     /// Resolves with the reason when the node can't go on.
@@ -116,6 +135,7 @@ impl Node {
             worker.map_err(|_| anyhow!("a worker panicked"))??;
         }
         self.writer.finish();
+        self.sweeper.abort();
         self.supervisor.stop().await;
         drop(self.control);
         self.replica.close().await?;

@@ -138,6 +138,44 @@ impl<'a> Input<'a> {
         self.request()?.grpc().ok_or(EvalError::Missing)
     }
 
+    /// The text of this part, if it is there, is a text and nothing must be made for it: the fast way of [`Self::read`].
+    pub(crate) fn text(self, access: &Access) -> Option<&'a str> {
+        match access {
+            Access::Http(via, field) => {
+                let request = self.http(*via).ok()?;
+                match field {
+                    HttpField::Method => Some(request.method()),
+                    HttpField::Path => Some(request.path()),
+                    HttpField::Uri => Some(request.uri()),
+                    HttpField::Host => Some(request.host()),
+                    HttpField::Scheme => Some(request.scheme()),
+                    HttpField::Protocol => Some(request.protocol()),
+                    _ => None,
+                }
+            }
+            Access::Header(via, name) => match self.http(*via).ok()?.header(name)? {
+                Cow::Borrowed(text) => Some(text),
+                Cow::Owned(_) => None,
+            },
+            Access::Subject(..) => match self.value(access)? {
+                Value::String(text) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The value of a resource's part, if it is there: the fast way of [`Self::read`].
+    pub(crate) fn value(self, access: &Access) -> Option<&'a Value> {
+        let Access::Subject(which, path) = access else { return None };
+        let mut value = self.subject(*which)?.value();
+        for name in path {
+            let Value::Map(map) = value else { return None };
+            value = map.get(name)?;
+        }
+        Some(value)
+    }
+
     /// The value of this part.
     pub(crate) fn read(self, access: &Access, budget: &mut Budget) -> Result<Val<'a>, EvalError> {
         Ok(match access {

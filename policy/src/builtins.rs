@@ -27,18 +27,6 @@ pub(crate) fn call(fun: Fun, args: &[View<'_>], now_unix_nanos: i64, budget: &mu
         (Fun::Size, [List(items)]) => Value::Int(items.len() as i64),
         (Fun::Size, [Map(map)]) => Value::Int(map.len() as i64),
 
-        (Fun::Contains, [Str(text), Str(part)]) => {
-            budget.spend_bytes(text.len())?;
-            Value::Bool(text.contains(part))
-        }
-        (Fun::StartsWith, [Str(text), Str(part)]) => {
-            budget.spend_bytes(part.len())?;
-            Value::Bool(text.starts_with(part))
-        }
-        (Fun::EndsWith, [Str(text), Str(part)]) => {
-            budget.spend_bytes(part.len())?;
-            Value::Bool(text.ends_with(part))
-        }
         (Fun::Matches, [Str(text), Str(pattern)]) => Value::Bool(regexes::matches(text, pattern, budget)?),
 
         (

@@ -45,6 +45,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                 let (a, b) = (self.eval(&sides[0])?, self.eval(&sides[1])?);
                 arith::binary(*arith, a.view(), b.view(), self.budget).map(Val::Own)
             }
+            Expr::Call(Fun::Contains | Fun::StartsWith | Fun::EndsWith, _) => self.truth(expr).map(Val::bool),
             Expr::Call(fun, args) => self.call(*fun, args),
             Expr::List(items) => self.list(items),
             Expr::Map(entries) => self.map(entries),
@@ -73,6 +74,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             | Expr::Matches(..)
             | Expr::Has(_)
             | Expr::HasField(_)
+            | Expr::Call(Fun::Contains | Fun::StartsWith | Fun::EndsWith, _)
             | Expr::Quantify(..) => {
                 self.budget.spend(1)?;
                 self.truth(expr)
@@ -91,6 +93,10 @@ impl<'a, 'b> Machine<'a, 'b> {
             Expr::Or(terms) => self.absorb(terms, true),
             Expr::Not(of) => self.test(of).map(|value| !value),
             Expr::Equal(sides, negated) => {
+                if let (Some(a), Some(b)) = (self.text(&sides[0]), self.text(&sides[1])) {
+                    self.budget.spend_bytes(a.len().min(b.len()))?;
+                    return Ok((a == b) != *negated);
+                }
                 let (a, b) = (self.eval(&sides[0])?, self.eval(&sides[1])?);
                 equal(a.view(), b.view(), self.budget).map(|equal| equal != *negated)
             }
@@ -105,6 +111,10 @@ impl<'a, 'b> Machine<'a, 'b> {
                 }))
             }
             Expr::In(sides) => {
+                if let (Some(text), Some(list)) = (self.text(&sides[0]), self.items(&sides[1])) {
+                    self.budget.spend(list.len() as u64 * (text.len() as u64 / 16 + 1))?;
+                    return Ok(list.iter().any(|item| matches!(item, Value::String(item) if **item == *text)));
+                }
                 let (item, container) = (self.eval(&sides[0])?, self.eval(&sides[1])?);
                 self.contains(container.view(), item.view())
             }
@@ -119,11 +129,53 @@ impl<'a, 'b> Machine<'a, 'b> {
                 View::Str(text) => builtins::regexes::is_match(regex, text, self.budget),
                 _ => Err(EvalError::Overload("matches")),
             },
+            Expr::Call(fun @ (Fun::Contains | Fun::StartsWith | Fun::EndsWith), args) => {
+                if let (Some(text), Some(part)) = (self.text(&args[0]), self.text(&args[1])) {
+                    return self.has_part(*fun, text, part);
+                }
+                let (text, part) = (self.eval(&args[0])?, self.eval(&args[1])?);
+                match (text.view(), part.view()) {
+                    (View::Str(text), View::Str(part)) => self.has_part(*fun, text, part),
+                    _ => Err(EvalError::Overload(fun.name())),
+                }
+            }
             Expr::Has(access) => self.input.has(access, self.budget),
             Expr::HasField(has) => self.has_field(has),
             Expr::Quantify(quantifier, parts) => self.quantify(*quantifier, &parts[0], &parts[1]),
-            _ => self.test(expr),
+            // Nothing else is always a bool.
+            _ => Err(EvalError::NotBool),
         }
+    }
+
+    /// The text of a leaf, if it is one that has its text at hand; `None` says nothing about its value.
+    fn text(&self, expr: &'a Expr) -> Option<&'a str> {
+        match expr {
+            Expr::Const(Value::String(text)) => Some(text),
+            Expr::Access(access) => self.input.text(access),
+            _ => None,
+        }
+    }
+
+    /// The elements of a leaf, if it is one that has its list at hand; `None` says nothing about its value.
+    fn items(&self, expr: &'a Expr) -> Option<&'a [Value]> {
+        let value = match expr {
+            Expr::Const(value) => value,
+            Expr::Access(access) => self.input.value(access)?,
+            _ => return None,
+        };
+        match value {
+            Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    fn has_part(&mut self, fun: Fun, text: &str, part: &str) -> Result<bool, EvalError> {
+        self.budget.spend_bytes(text.len().max(part.len()))?;
+        Ok(match fun {
+            Fun::StartsWith => text.starts_with(part),
+            Fun::EndsWith => text.ends_with(part),
+            _ => text.contains(part),
+        })
     }
 
     /// `&&` (`decisive` false) and `||` (true): a decisive term outweighs the errors of others.

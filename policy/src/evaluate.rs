@@ -71,16 +71,10 @@ pub fn decide<'p>(policies: impl Iterator<Item = &'p Policy> + Clone, ctx: &Cont
     let mut budget = Budget::new();
     let mut enforced = Enforced::default();
     let mut failure = None;
-    let mut used = 0_u32;
-    for policy in policies.clone().filter(|policy| !policy.is_disabled()) {
-        for slot in 0..SLOTS {
-            used |= u32::from(!policy.slot(slot).is_empty()) << slot;
-        }
-    }
+    let used = policies.clone().fold(0, |used, policy| used | policy.used());
     for slot in (0..SLOTS).filter(|slot| used & (1 << slot) != 0) {
         for (index, policy) in policies.clone().enumerate() {
-            let rules = policy.slot(slot);
-            if policy.is_disabled() || rules.is_empty() {
+            if policy.used() & (1 << slot) == 0 {
                 continue;
             }
             match enforced.get(index, || policy.is_enforced(ctx, &mut budget)) {
@@ -88,7 +82,7 @@ pub fn decide<'p>(policies: impl Iterator<Item = &'p Policy> + Clone, ctx: &Cont
                 Ok(false) => continue,
                 Err(_) => return exceeded(policy, "", failure),
             }
-            for rule in rules {
+            for rule in policy.slot(slot) {
                 match policy.matches(rule, ctx, &mut budget) {
                     Ok(false) => {}
                     Ok(true) => return decided(policy, rule, None, failure),

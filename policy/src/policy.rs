@@ -40,6 +40,8 @@ pub struct Policy {
     rules: Box<[Rule]>,
     /// Where each slot begins in `rules`; the last is the end.
     starts: [u8; SLOTS + 1],
+    /// The slots that have rules, as bits.
+    used: u32,
     enforcement: Box<[EnforcementRule]>,
     reads: Reads,
 }
@@ -90,12 +92,14 @@ impl Policy {
             // At most 100 rules.
             *start = rules.partition_point(|rule| slot(rule) < at) as u8;
         }
+        let used = rules.iter().fold(0, |used, rule| used | 1 << slot(rule));
         Ok(Self {
             origin,
             disabled: policy.is_disabled,
             attrs: policy.attrs.as_ref().map(Value::from_struct),
             rules: rules.into(),
             starts,
+            used: if policy.is_disabled { 0 } else { used },
             enforcement,
             reads: if policy.is_disabled { Reads::default() } else { compiler.reads },
         })
@@ -114,6 +118,11 @@ impl Policy {
     /// Where it comes from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The slots that have rules, as bits; none if the policy is disabled.
+    pub(crate) fn used(&self) -> u32 {
+        self.used
     }
 
     /// The rules of one slot.

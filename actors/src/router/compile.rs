@@ -141,12 +141,7 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
     let mut named = HashMap::new();
     for (index, config) in dynamic.configs.iter().enumerate() {
         let path = format!("spec.dynamicConfig.configs[{index}]");
-        let parent = match config.parent.as_str() {
-            "" => None,
-            "default" => service.config.as_ref(),
-            parent => dynamic.configs.iter().find(|other| other.name == parent),
-        };
-        let merged = parent.map_or_else(|| config.clone(), |parent| merge(parent, config));
+        let merged = octelium_api::config::effective(service, &config.name).unwrap_or_else(|| config.clone());
         named.insert(config.name.clone(), Arc::new(effective(&merged, &path, problems)));
     }
     let mut rules = Vec::new();
@@ -172,14 +167,6 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
         }
     }
     (default, rules)
-}
-
-/// Protocol Buffers' own merge: scalars of the child win where set, messages merge, lists are joined.
-fn merge(parent: &spec::Config, child: &spec::Config) -> spec::Config {
-    use prost::Message;
-    let mut merged = parent.clone();
-    merged.merge(child.encode_to_vec().as_slice()).expect("the bytes were encoded from the same message");
-    merged
 }
 
 fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> EffectiveConfig {

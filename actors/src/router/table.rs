@@ -14,6 +14,9 @@ use crate::{policies::Library, sessions::table::sides};
 /// The Service whose policies decide who may call the control API.
 const API_SERVICE: &str = "default.octelium-api";
 
+/// Names of the keys under which tokens are authenticated.
+const TOKEN_KEYS: &str = "token-mac/";
+
 /// All routes.
 pub struct Table {
     library: Arc<Library>,
@@ -87,8 +90,13 @@ impl Table {
         routes.collect()
     }
 
+    /// Only the keys of tokens, and only if they changed: workers forget what they verified when these are replaced.
     fn set_keys(&mut self, state: &State) {
-        self.view.keys = state.keys().map(|(name, sealed)| (name.to_string(), sealed.clone())).collect();
+        let keys = state.keys().filter(|(name, _)| name.starts_with(TOKEN_KEYS));
+        let keys: Arc<[_]> = keys.map(|(name, sealed)| (name.to_owned(), sealed.clone())).collect();
+        if keys != self.view.keys {
+            self.view.keys = keys;
+        }
     }
 
     fn replace(&mut self, state: &State, uid: &str) {

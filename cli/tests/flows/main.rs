@@ -1,4 +1,6 @@
 //! The real binary against a server in this process: what it sends, prints and exits with.
+
+#![allow(clippy::disallowed_methods, reason = "tests are the edge of their program")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on may stop; clippy.toml exempts only the test functions")]
 
 mod server;

@@ -43,7 +43,7 @@ pub struct Apply(pub Arc<Inner>);
 
 /// A change that was read and checked on its own.
 enum Prepared {
-    Put(Draft),
+    Put(Box<Draft>),
     Delete { path: String, kind: Kind, reference: ObjectReference },
 }
 
@@ -179,9 +179,8 @@ fn one(index: usize, change: Change, now: Now) -> Result<Prepared, Violation> {
         .map_err(|()| Violation::at(format!("{path}kind"), format!("this server has no kind `{}`", change.kind)))?;
     match change.change {
         Some(change::Change::Put(bytes)) => {
-            let object =
-                kind.decode_strictly(&bytes).map_err(|error| Violation::at(format!("{path}put"), error))?;
-            Ok(Prepared::Put(Draft::new(path, object, now.system_time())))
+            let object = kind.decode_strictly(&bytes).map_err(|error| Violation::at(format!("{path}put"), error))?;
+            Ok(Prepared::Put(Box::new(Draft::new(path, object, now.system_time()))))
         }
         Some(change::Change::Delete(reference)) => {
             let path = format!("{path}delete");
@@ -276,8 +275,10 @@ fn obsolete_answers(state: &State, open: impl Fn(&str, &[u8]) -> Option<Kept>) -
     if excess == 0 {
         return Vec::new();
     }
-    let mut by_age: Vec<_> =
-        kept.into_iter().map(|(name, sealed)| (open(name, sealed).map_or(0, |kept| kept.at_unix_nanos), name)).collect();
+    let mut by_age: Vec<_> = kept
+        .into_iter()
+        .map(|(name, sealed)| (open(name, sealed).map_or(0, |kept| kept.at_unix_nanos), name))
+        .collect();
     by_age.sort_unstable();
     by_age.into_iter().take(excess).map(|(_, name)| name.to_owned()).collect()
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use octelium_api::{
     Kind, Object,
     core::{
-        ClusterConfig, Condition, Credential, InlinePolicy, Namespace, Policy, Service, User, cluster_config, condition,
-        credential, namespace,
+        ClusterConfig, Condition, Credential, InlinePolicy, Namespace, Policy, Service, User, cluster_config,
+        condition, credential, namespace,
         policy::{
             self,
             spec::{EnforcementRule, Rule, enforcement_rule, rule},
@@ -34,8 +34,7 @@ const ROOT_LIFE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 const API_NAMESPACE: &str = "octelium-api";
 const API_SERVICE: &str = "default.octelium-api";
 const OF_API: &str = r#"ctx.namespace.metadata.name == "octelium-api" && ctx.service.spec.mode == "GRPC""#;
-const OF_OTHER_APIS: &str =
-    r#"ctx.request.grpc.package == "octelium.api.main.auth.v1" || ctx.request.grpc.package == "octelium.api.main.user.v1""#;
+const OF_OTHER_APIS: &str = r#"ctx.request.grpc.package == "octelium.api.main.auth.v1" || ctx.request.grpc.package == "octelium.api.main.user.v1""#;
 const USER_API: &str = r#"ctx.request.grpc.package == "octelium.api.main.user.v1""#;
 const READS: &str = r#"ctx.request.grpc.method.startsWith("Get") || ctx.request.grpc.method.startsWith("List")"#;
 const OF_HTTP: &str = r#"ctx.service.spec.mode == "HTTP" || ctx.service.spec.mode == "WEB""#;
@@ -131,7 +130,10 @@ fn built_ins(plan: &mut Plan, domain: &str) -> Result<crate::plan::Id, Refusal> 
 
 /// The Service that stands for the control API. Its policies decide who may call it, beside the caller's own.
 fn api_service() -> Service {
-    let user_api = policy::Spec { rules: vec![rule("main", matching(USER_API), rule::Effect::Allow, 0)], ..policy::Spec::default() };
+    let user_api = policy::Spec {
+        rules: vec![rule("main", matching(USER_API), rule::Effect::Allow, 0)],
+        ..policy::Spec::default()
+    };
     Service {
         metadata: Some(Metadata { is_user_hidden: true, ..system(API_SERVICE) }),
         spec: Some(service::Spec {
@@ -156,10 +158,8 @@ fn api_service() -> Service {
 }
 
 fn policies() -> Vec<Policy> {
-    let ignore = |condition| EnforcementRule {
-        condition: Some(condition),
-        effect: enforcement_rule::Effect::Ignore.into(),
-    };
+    let ignore =
+        |condition| EnforcementRule { condition: Some(condition), effect: enforcement_rule::Effect::Ignore.into() };
     // What may be read is allowed, all else denied.
     let only = |expression: &str| {
         vec![
@@ -172,7 +172,10 @@ fn policies() -> Vec<Policy> {
         policy("deny-all", always(rule::Effect::Deny)),
         policy(
             "octelium-api-full-access",
-            policy::Spec { rules: vec![rule("main", matching(OF_API), rule::Effect::Allow, -1)], ..policy::Spec::default() },
+            policy::Spec {
+                rules: vec![rule("main", matching(OF_API), rule::Effect::Allow, -1)],
+                ..policy::Spec::default()
+            },
         ),
         policy(
             "octelium-api-read-only",
@@ -245,7 +248,8 @@ mod tests {
         let inline = api_service().spec.unwrap().authorization.unwrap().inline_policies;
         let specs = policies().into_iter().map(|policy| policy.spec.unwrap());
         for spec in specs.chain(inline.into_iter().map(|inline| inline.spec.unwrap())) {
-            if let Err(errors) = octelium_policy::Policy::compile(&spec, Origin::BuiltIn("built-in".to_owned()), "spec") {
+            if let Err(errors) = octelium_policy::Policy::compile(&spec, Origin::BuiltIn("built-in".to_owned()), "spec")
+            {
                 panic!("{errors:?}");
             }
         }

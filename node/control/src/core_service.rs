@@ -26,13 +26,16 @@ const SERVICE: &str = "octelium.api.main.core.v1.MainService";
 /// See the module.
 pub struct Core(pub Arc<Inner>);
 
+/// Whether a resource is wanted.
+type Keep = Box<dyn Fn(&Object) -> bool>;
+
 /// What a kind's list can be narrowed to.
 trait Narrow {
-    /// Whether a resource is wanted.
+    /// Which resources are wanted.
     ///
     /// # Errors
     /// If what it is narrowed by isn't there.
-    fn narrow(&self, _: &State) -> Result<Box<dyn Fn(&Object) -> bool>, Refusal> {
+    fn narrow(&self, _: &State) -> Result<Keep, Refusal> {
         Ok(Box::new(|_| true))
     }
 }
@@ -44,7 +47,7 @@ impl Narrow for ListPolicyOptions {}
 impl Narrow for ListSecretOptions {}
 
 impl Narrow for ListServiceOptions {
-    fn narrow(&self, state: &State) -> Result<Box<dyn Fn(&Object) -> bool>, Refusal> {
+    fn narrow(&self, state: &State) -> Result<Keep, Refusal> {
         if let Some(region) = &self.region_ref
             && region.name != "default"
         {
@@ -61,7 +64,7 @@ impl Narrow for ListServiceOptions {
 }
 
 impl Narrow for ListCredentialOptions {
-    fn narrow(&self, state: &State) -> Result<Box<dyn Fn(&Object) -> bool>, Refusal> {
+    fn narrow(&self, state: &State) -> Result<Keep, Refusal> {
         let user = list::filter(state, Kind::User, self.user_ref.as_ref(), "userRef")?;
         Ok(Box::new(move |object| match object {
             Object::Credential(credential) => {
@@ -73,7 +76,7 @@ impl Narrow for ListCredentialOptions {
 }
 
 impl Narrow for ListSessionOptions {
-    fn narrow(&self, state: &State) -> Result<Box<dyn Fn(&Object) -> bool>, Refusal> {
+    fn narrow(&self, state: &State) -> Result<Keep, Refusal> {
         let user = list::filter(state, Kind::User, self.user_ref.as_ref(), "userRef")?;
         Ok(Box::new(move |object| match object {
             Object::Session(session) => {
@@ -116,9 +119,7 @@ impl Core {
     /// An update may name a resource by its uid alone.
     fn name_by_uid(&self, object: &mut Object, mode: Mode) {
         let nameless = mode == Mode::Update && object.metadata().is_some_and(|given| given.name.is_empty());
-        if nameless
-            && let Some(stored) = self.0.store.state().get(object.kind(), object.uid())
-        {
+        if nameless && let Some(stored) = self.0.store.state().get(object.kind(), object.uid()) {
             stored.object.name().clone_into(&mut object.metadata_mut().name);
         }
     }
@@ -155,7 +156,9 @@ fn answer<K: TryFrom<Object>>(object: Object) -> Result<Response<K>, Status> {
 /// `create_user` is the method `CreateUser`.
 fn method(function: &str) -> String {
     let words = function.split('_');
-    words.flat_map(|word| word.chars().enumerate().map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c })).collect()
+    words
+        .flat_map(|word| word.chars().enumerate().map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c }))
+        .collect()
 }
 
 macro_rules! service {

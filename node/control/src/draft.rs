@@ -37,7 +37,8 @@ impl Draft {
             list = compile(&object);
         }
         let mut seen = HashSet::new();
-        let told = list.into_iter().filter(|violation| seen.insert((violation.path.clone(), violation.message.clone())));
+        let told =
+            list.into_iter().filter(|violation| seen.insert((violation.path.clone(), violation.message.clone())));
         let all = told.map(|violation| Violation::at(format!("{path}{}", violation.path), violation.message));
         let is_secret = object.kind() == Kind::Secret;
         let data_path = format!("{path}data");
@@ -105,7 +106,9 @@ fn compile(object: &Object) -> Vec<validate::Violation> {
     if let Object::Service(service) = object
         && let Err(problems) = router::compile::check(service)
     {
-        found.extend(problems.into_iter().map(|problem| validate::Violation { path: problem.path, message: problem.message }));
+        found.extend(
+            problems.into_iter().map(|problem| validate::Violation { path: problem.path, message: problem.message }),
+        );
     }
     found
 }
@@ -114,7 +117,10 @@ fn policy_errors(spec: Option<&policy::Spec>, path: &str) -> Vec<validate::Viola
     let spec = spec.cloned().unwrap_or_default();
     let origin = Origin::BuiltIn("a draft".to_owned());
     let errors = Policy::compile(&spec, origin, path).err().unwrap_or_default();
-    errors.into_iter().map(|error| validate::Violation { path: error.path.clone(), message: sentence(&error) }).collect()
+    errors
+        .into_iter()
+        .map(|error| validate::Violation { path: error.path.clone(), message: sentence(&error) })
+        .collect()
 }
 
 /// The error without its path.

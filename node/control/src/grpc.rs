@@ -10,8 +10,7 @@ use std::{
 
 use http::{Request, Response};
 use octelium_api::{
-    auth::main_service_server::MainServiceServer as AuthServer,
-    control::control_service_server::ControlServiceServer,
+    auth::main_service_server::MainServiceServer as AuthServer, control::control_service_server::ControlServiceServer,
     core::main_service_server::MainServiceServer as CoreServer,
 };
 use tonic::{Status, body::Body};
@@ -53,7 +52,8 @@ impl Service<Request<Body>> for Grpc {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
+        let service =
+            request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
         match service {
             Some("octelium.api.main.core.v1.MainService") => self.core.call(request),
             Some("octelium.api.main.auth.v1.MainService") => self.auth.call(request),

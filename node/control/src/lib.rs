@@ -148,7 +148,8 @@ impl Inner {
         let keys = TokenKeys::open(&sealed, &self.store.sealing).unwrap_or_else(|error| {
             // Without the damaged key no token of it verifies, which is the safe side; the others go on.
             tracing::error!(%error, "a key that signs tokens can't be opened");
-            let single = sealed.iter().filter(|key| TokenKeys::open(std::slice::from_ref(key), &self.store.sealing).is_ok());
+            let single =
+                sealed.iter().filter(|key| TokenKeys::open(std::slice::from_ref(key), &self.store.sealing).is_ok());
             TokenKeys::open(&single.cloned().collect::<Vec<_>>(), &self.store.sealing).unwrap_or_default()
         });
         let keys = Arc::new(keys);

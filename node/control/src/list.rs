@@ -34,7 +34,9 @@ pub fn find<'s>(state: &'s State, kind: Kind, uid: &str, given: &str, path: &str
     }
     let found = match given {
         "" => state.get(kind, uid),
-        given if !is_name(kind, given) => return Err(Refusal::at(path, format!("`{given}` can't be the name of a {kind}"))),
+        given if !is_name(kind, given) => {
+            return Err(Refusal::at(path, format!("`{given}` can't be the name of a {kind}")));
+        }
         given if kind == Kind::Service => state.by_name(kind, &name::canonical_service(given)),
         given => state.by_name(kind, given),
     };

@@ -173,9 +173,7 @@ async fn token(
     });
     let done = done.await.map_err(|refused| match refused {
         Refused::Denied(denied) => denied.into(),
-        Refused::Scope(text) => {
-            Problem { text: Some(text), ..problem(StatusCode::BAD_REQUEST, "invalid_scope") }
-        }
+        Refused::Scope(text) => Problem { text: Some(text), ..problem(StatusCode::BAD_REQUEST, "invalid_scope") },
     })?;
     made(done.object(&done.value))
         .and_then(|session| session::tokens(session, &keys))

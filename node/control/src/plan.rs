@@ -74,7 +74,7 @@ struct Delete {
 }
 
 enum Step {
-    Put(Put),
+    Put(Box<Put>),
     Delete(Delete),
 }
 
@@ -248,7 +248,7 @@ impl Plan {
             self.names.insert(name, id.1.clone());
         }
         self.order.push(id.clone());
-        self.steps.insert(id.clone(), Step::Put(put));
+        self.steps.insert(id.clone(), Step::Put(Box::new(put)));
         Some(id)
     }
 
@@ -257,7 +257,8 @@ impl Plan {
         let mut users = HashSet::new();
         let mut credentials = HashSet::new();
         for (kind, uid) in &self.order {
-            let by_hand = matches!(self.steps.get(&(*kind, uid.clone())), Some(Step::Delete(delete)) if !delete.cascaded);
+            let by_hand =
+                matches!(self.steps.get(&(*kind, uid.clone())), Some(Step::Delete(delete)) if !delete.cascaded);
             match kind {
                 Kind::User if by_hand => drop(users.insert(uid.clone())),
                 Kind::Credential if by_hand => drop(credentials.insert(uid.clone())),

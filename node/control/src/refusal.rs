@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn very_many_reasons_fit_into_trailers() {
-        let violations: Vec<_> = (0..10_000).map(|n| Violation::at(format!("changes[{n}].spec"), "ä".repeat(100))).collect();
+        let violations: Vec<_> =
+            (0..10_000).map(|n| Violation::at(format!("changes[{n}].spec"), "ä".repeat(100))).collect();
         let status = Status::from(Refusal::from(violations));
         assert!(status.message().len() < 2_200 && status.message().contains("more"), "{}", status.message().len());
         assert!(status.details().len() < 10_000, "{}", status.details().len());
@@ -193,8 +194,10 @@ mod tests {
 
     #[test]
     fn bad_input_outweighs_other_reasons() {
-        let violations =
-            vec![Violation::coded(Code::PermissionDenied, "", "is part of the system"), Violation::at("spec", "is missing")];
+        let violations = vec![
+            Violation::coded(Code::PermissionDenied, "", "is part of the system"),
+            Violation::at("spec", "is missing"),
+        ];
         assert_eq!(Refusal::from(violations).code(), Code::InvalidArgument);
     }
 }

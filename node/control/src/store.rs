@@ -117,7 +117,8 @@ impl Store {
                 Ok(Done { value, index, finished })
             }
             Outcome::Conflict { kind, name, reason } => {
-                let message = format!("{kind} `{name}`: {reason}; nothing was changed, try again with another request id");
+                let message =
+                    format!("{kind} `{name}`: {reason}; nothing was changed, try again with another request id");
                 Err(Refusal::new(Code::OutOfRange, message).into())
             }
         }
@@ -128,7 +129,8 @@ impl Store {
     /// # Errors
     /// If that can't be found out now.
     pub async fn index_of(&self, request_id: &str) -> Result<u64, Refusal> {
-        let nothing = Command { request_id: request_id.to_owned(), ..Command::new(self.now().unix_nanos(), Vec::new()) };
+        let nothing =
+            Command { request_id: request_id.to_owned(), ..Command::new(self.now().unix_nanos(), Vec::new()) };
         match self.commit(nothing).await? {
             Outcome::Applied { index } => Ok(index),
             Outcome::Conflict { .. } => Ok(0),

@@ -27,7 +27,9 @@ impl Control {
                 _ => false,
             });
             let credentials = state.list(Kind::Credential).filter(|stored| match &stored.object {
-                Object::Credential(resource) => resource.spec.as_ref().is_some_and(|spec| credential::is_expired(spec, now)),
+                Object::Credential(resource) => {
+                    resource.spec.as_ref().is_some_and(|spec| credential::is_expired(spec, now))
+                }
                 _ => false,
             });
             let expired: Vec<_> = sessions.chain(credentials).take(AT_ONCE_MAX).collect();

@@ -11,6 +11,7 @@ thread_local! {
 }
 
 /// The current date in the header's form.
+#[allow(clippy::disallowed_methods, reason = "the header tells the wall clock's time; nothing is decided by it")]
 pub(crate) fn now() -> [u8; LENGTH] {
     // A clock before 1970 is a broken clock; the epoch is as good an answer as any.
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

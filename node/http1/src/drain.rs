@@ -45,7 +45,8 @@ impl Drain {
     /// Resolves once the signal has fired.
     pub async fn fired(&self) {
         let mut watch = self.watch();
-        std::future::poll_fn(|cx| if watch.poll(cx) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }).await;
+        std::future::poll_fn(|cx| if watch.poll(cx) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending })
+            .await;
     }
 
     pub(crate) fn watch(&self) -> Watch {

@@ -96,7 +96,8 @@ impl Outbox {
         } else if io.is_write_vectored() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
-            for (slice, part) in slices.iter_mut().zip(self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]])) {
+            for (slice, part) in slices.iter_mut().zip(self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]))
+            {
                 *slice = IoSlice::new(part);
                 used += 1;
             }

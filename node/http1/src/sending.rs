@@ -80,7 +80,7 @@ impl Sending {
 
     /// Moves body bytes into the outbox until it is full, the body ends (`false`) or has none at the moment (`true`).
     fn pull(&mut self, cx: &mut Context<'_>) -> Result<bool, BodyError> {
-        while !self.ended && self.out.queued() < QUEUED_BYTES_MAX {
+        while !self.ended {
             match self.body.poll_next(cx) {
                 Poll::Ready(Some(Ok(data))) => self.push(data)?,
                 Poll::Ready(Some(Err(error))) => return Err(error),
@@ -100,7 +100,8 @@ impl Sending {
             Framing::None => {}
             Framing::UntilClose => self.out.push_data(data),
             Framing::Length(left) => {
-                *left = left.checked_sub(data.len() as u64).ok_or(BodyError::Framing("body is longer than its length"))?;
+                *left =
+                    left.checked_sub(data.len() as u64).ok_or(BodyError::Framing("body is longer than its length"))?;
                 self.ended = *left == 0;
                 self.out.push_data(data);
             }

@@ -281,9 +281,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
         let framing = respond::write_head(&mut out, head, &body, is_head, version, &mut keep);
         let mut sending = Sending::new(out, body, framing);
         let sent = poll_fn(|cx| {
-            let sent = sending.poll(cx, |out, cx| {
-                self.shared.wire.borrow_mut().poll_write(out, cx, self.limits.write_timeout)
-            });
+            let sent = sending
+                .poll(cx, |out, cx| self.shared.wire.borrow_mut().poll_write(out, cx, self.limits.write_timeout));
             match sent {
                 Poll::Ready(sent) => Poll::Ready(Some(sent)),
                 // A client that half-closed may still read a response that is complete.
@@ -341,7 +340,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
     async fn refuse(&mut self, refusal: &Refusal) {
         let mut out = Outbox::with_capacity(256);
         respond::write_refusal(&mut out, refusal.status);
-        let wrote = poll_fn(|cx| self.shared.wire.borrow_mut().poll_write(&mut out, cx, self.limits.write_timeout)).await;
+        let wrote =
+            poll_fn(|cx| self.shared.wire.borrow_mut().poll_write(&mut out, cx, self.limits.write_timeout)).await;
         if wrote.is_ok() {
             self.close(true).await;
         }

@@ -35,9 +35,12 @@ pub struct Tokens {
     inner: RefCell<Inner>,
 }
 
+/// As the view of routes has them.
+type SealedKeys = Arc<[(String, Arc<[u8]>)]>;
+
 #[derive(Default)]
 struct Inner {
-    sealed: Option<Arc<[(String, Arc<[u8]>)]>>,
+    sealed: Option<SealedKeys>,
     keys: Option<TokenKeys>,
     young: HashMap<Box<str>, Token>,
     old: HashMap<Box<str>, Token>,

@@ -63,7 +63,7 @@ pub fn path<'a>(escaped: &'a str, is_options: bool) -> Result<Canonical<'a>, Err
     if dot_beside_backslash(&decoded) {
         return Err(Error::Backslash);
     }
-    let path = without_dots(&decoded, |segment| dots(segment));
+    let path = without_dots(&decoded, dots);
     let target = without_dots(escaped, |segment| decode(segment).map_or(Dots::No, |segment| dots(&segment)));
     if decode(&target)? != path {
         return Err(Error::Ambiguous);

@@ -29,7 +29,6 @@ fn delete(uid: &str, version: &str) -> Write {
 fn what_does_not_fit_changes_nothing() {
     let secret = |secret: core::Secret| create(secret.into());
     let plain = core::secret::Data { r#type: Some(core::secret::data::Type::Value("x".to_owned())) };
-    let in_spec = core::secret::spec::Data { r#type: Some(core::secret::spec::data::Type::Value("x".to_owned())) };
     let cases = [
         ("a taken name", "already exists", create(user("u9", "alice", "v1"))),
         ("a taken uid", "uid is taken", create(user("u1", "carol", "v1"))),
@@ -51,15 +50,6 @@ fn what_does_not_fit_changes_nothing() {
             secret(core::Secret {
                 metadata: Some(metadata("s9", "other", "v1")),
                 data: Some(plain),
-                ..core::Secret::default()
-            }),
-        ),
-        (
-            "secret data in the spec",
-            "not sealed",
-            secret(core::Secret {
-                metadata: Some(metadata("s9", "other", "v1")),
-                spec: Some(core::secret::Spec { data: Some(in_spec) }),
                 ..core::Secret::default()
             }),
         ),

@@ -57,13 +57,8 @@ pub async fn log_in(
             core::session::status::Type::Unknown => session::kind_for(client),
             chosen => chosen,
         };
-        let new = session::New {
-            user: &proven.user,
-            credential: &proven.credential,
-            kind,
-            scopes: scopes.clone(),
-            client,
-        };
+        let new =
+            session::New { user: &proven.user, credential: &proven.credential, kind, scopes: scopes.clone(), client };
         let session = session::make(plan, new)?;
         use_up(plan, &proven);
         Ok(plan.make(session))

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use octelium_api::{Kind, Object, core::{Session, session::status::Authentication}};
+use octelium_api::{
+    Kind, Object,
+    core::{Session, session::status::Authentication},
+};
 use octelium_consensus::Stored;
 use uuid::Uuid;
 

@@ -78,7 +78,8 @@ fn api(what: &str) -> Option<scope::api::Type> {
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     let is_identifier = |text: &str| {
-        text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        text.starts_with(|first: char| first.is_ascii_alphabetic())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
     let valid = is_package(package) && service.is_none_or(is_identifier) && method.is_none_or(is_identifier);
     valid.then(|| {
@@ -108,7 +109,8 @@ mod tests {
 
     fn api_filter(package: &str, service: &[&str], method: &[&str]) -> Option<Scope> {
         let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-        let filter = scope::api::Filter { packages: owned(&[package]), services: owned(service), methods: owned(method) };
+        let filter =
+            scope::api::Filter { packages: owned(&[package]), services: owned(service), methods: owned(method) };
         Some(Scope { r#type: Some(scope::Type::Api(scope::Api { r#type: Some(scope::api::Type::Filter(filter)) })) })
     }
 
@@ -128,16 +130,37 @@ mod tests {
         assert_eq!(parsed("api:core"), api_filter(package, &[], &[]));
         assert_eq!(parsed("api:core.SomeService"), api_filter(package, &["SomeService"], &[]));
         let cluster = "octelium.api.main.cluster.v1";
-        assert_eq!(parsed("api:cluster.SomeService/DoSomething"), api_filter(cluster, &["SomeService"], &["DoSomething"]));
+        assert_eq!(
+            parsed("api:cluster.SomeService/DoSomething"),
+            api_filter(cluster, &["SomeService"], &["DoSomething"])
+        );
         assert!(parsed("api:*").is_some());
     }
 
     #[test]
     fn s_03_what_is_no_scope() {
         for text in [
-            "", "*", ":", "::", "a:a", "api2:*", "service:**", "service:Svc1", "service:svc.Ns1", "service:ns2/",
-            "service:Ns2/*", "service:*/*", "api:cluster/", "api:cluster/*", "api:cluster.MainService.",
-            "api:cluster.MainService/", "api:coRe", " api:core", "api:core ", "service:a.b.c", "service:",
+            "",
+            "*",
+            ":",
+            "::",
+            "a:a",
+            "api2:*",
+            "service:**",
+            "service:Svc1",
+            "service:svc.Ns1",
+            "service:ns2/",
+            "service:Ns2/*",
+            "service:*/*",
+            "api:cluster/",
+            "api:cluster/*",
+            "api:cluster.MainService.",
+            "api:cluster.MainService/",
+            "api:coRe",
+            " api:core",
+            "api:core ",
+            "service:a.b.c",
+            "service:",
         ] {
             assert_eq!(parsed(text), None, "{text:?}");
         }

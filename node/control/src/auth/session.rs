@@ -239,7 +239,8 @@ pub fn is_barred(session: &Session) -> bool {
 
 /// Whether an administrator disabled the User or the cluster locked it.
 pub fn is_off(user: &User) -> bool {
-    user.spec.as_ref().is_none_or(|spec| spec.is_disabled) || user.status.as_ref().is_some_and(|status| status.is_locked)
+    user.spec.as_ref().is_none_or(|spec| spec.is_disabled)
+        || user.status.as_ref().is_some_and(|status| status.is_locked)
 }
 
 /// The kind of Session that a client gets where the Credential doesn't say.

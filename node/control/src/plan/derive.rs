@@ -66,7 +66,8 @@ impl Plan {
     }
 
     pub(crate) fn derive_credential(&self, credential: &mut core::Credential) {
-        let user = credential.spec.as_ref().and_then(|spec| self.by_name(Kind::User, &spec.user)).map(lasting_reference);
+        let user =
+            credential.spec.as_ref().and_then(|spec| self.by_name(Kind::User, &spec.user)).map(lasting_reference);
         let status = credential.status.get_or_insert_default();
         status.user_ref = user;
         if status.id.is_empty() {
@@ -106,8 +107,10 @@ fn port(spec: &service::Spec, is_managed: bool) -> Result<u32, String> {
         Some(service::spec::config::Type::Ssh(ssh)) => ssh.e_ssh_mode,
         _ => false,
     };
+    if spec.port != 0 {
+        return Ok(spec.port);
+    }
     let port = match spec.mode() {
-        _ if spec.port != 0 => spec.port,
         _ if is_e_ssh => 22,
         _ if is_managed => MANAGED_PORT,
         mode => match (upstream_port(spec), mode) {
@@ -124,7 +127,7 @@ fn port(spec: &service::Spec, is_managed: bool) -> Result<u32, String> {
         },
     };
     if PORTS_RESERVED.contains(&port) {
-        return Err(format!("{port} is reserved for health checks"));
+        return Err(format!("the upstream's port {port} is reserved for health checks: give another one"));
     }
     Ok(port)
 }

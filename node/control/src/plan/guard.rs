@@ -69,7 +69,9 @@ impl Plan {
             }
             Object::Service(_) if before.is_none() => {
                 let (service, namespace) = name::split_service(object.name());
-                if namespace == name::DEFAULT_NAMESPACE && self.by_name(Kind::Namespace, service).is_some() && service != namespace
+                if namespace == name::DEFAULT_NAMESPACE
+                    && self.by_name(Kind::Namespace, service).is_some()
+                    && service != namespace
                 {
                     bad("metadata.name", format!("Namespace `{service}` already has this host name"));
                 }
@@ -85,10 +87,8 @@ impl Plan {
                         bad("spec.user", "can't be changed".to_owned());
                     }
                 }
-                let needs_workload = matches!(
-                    spec.r#type(),
-                    credential::spec::Type::Oauth2 | credential::spec::Type::AccessToken
-                );
+                let needs_workload =
+                    matches!(spec.r#type(), credential::spec::Type::Oauth2 | credential::spec::Type::AccessToken);
                 if let Some(Object::User(owner)) = self.by_name(Kind::User, &spec.user)
                     && needs_workload
                     && owner.spec.as_ref().is_none_or(|spec| spec.r#type() != user::spec::Type::Workload)
@@ -162,6 +162,7 @@ impl Plan {
         for (kind, uid) in &self.order {
             if let Some(Step::Delete(delete)) = self.steps.get(&(*kind, uid.clone()))
                 && !delete.cascaded
+                && !is_system(&delete.before.object)
                 && matches!(kind, Kind::Namespace | Kind::Policy | Kind::Group | Kind::Secret | Kind::User)
             {
                 gone.insert((*kind, delete.before.object.name().to_owned()), Vec::new());

@@ -56,7 +56,7 @@ impl Plan {
             }
         }
         for (id, put) in puts {
-            let (touched, write) = self.stamp(put, sealing);
+            let (touched, write) = self.stamp(*put, sealing);
             finished.writes.extend(write);
             finished.touched.insert(id, touched);
         }
@@ -88,8 +88,7 @@ impl Plan {
             None => metadata.created_at = Some(now),
             Some(_) => metadata.updated_at = Some(now),
         }
-        metadata.last_resource_version =
-            std::mem::replace(&mut metadata.resource_version, Uuid::now_v7().to_string());
+        metadata.last_resource_version = std::mem::replace(&mut metadata.resource_version, Uuid::now_v7().to_string());
         metadata.actor_ref.clone_from(&self.actor.session);
         metadata.actor_operation.clone_from(&self.actor.operation);
         let expected = match &before {

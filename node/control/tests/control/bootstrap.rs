@@ -83,7 +83,10 @@ async fn a_restart_keeps_everything() {
     let renewed = cluster.refresh(&tokens.refresh_token).await.unwrap();
     assert!(cluster.session_of(&renewed.access_token).is_some());
     cluster.log_in(&root_token).await.unwrap();
-    assert_eq!(cluster.control.token_keys().verify(&secret, octelium_control::TokenKind::Credential, 1).map(|t| t.kind), Ok(octelium_control::TokenKind::Credential));
+    assert_eq!(
+        cluster.control.token_keys().verify(&secret, octelium_control::TokenKind::Credential, 1).map(|t| t.kind),
+        Ok(octelium_control::TokenKind::Credential)
+    );
     assert!(cluster.views.routes.load().route("web.octelium.localhost").is_some());
 }
 

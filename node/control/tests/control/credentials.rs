@@ -76,7 +76,11 @@ async fn u_22_u_23_type_and_user_stay() {
     let status = made.status.unwrap();
     assert_eq!(status.user_ref.unwrap().name, "svc");
     let (first, second) = status.id.split_once('-').unwrap();
-    assert!(first.len() == 4 && second.len() == 4 && first.starts_with(|c: char| c.is_ascii_lowercase()), "{}", status.id);
+    assert!(
+        first.len() == 4 && second.len() == 4 && first.starts_with(|c: char| c.is_ascii_lowercase()),
+        "{}",
+        status.id
+    );
 
     for (credential, field) in [
         (new_credential("cred", "svc", Type::Oauth2), "spec.type"),

@@ -33,7 +33,11 @@ async fn pages_orders_and_totals() {
     }
     assert_eq!(names(&cluster, common(0, 0, None)).await, ["root", "bb", "ab-c", "abc", "ab"], "as created");
     let by_name = |mode| Some((Type::Name, mode));
-    assert_eq!(names(&cluster, common(0, 0, by_name(Mode::Asc))).await, ["ab", "ab-c", "abc", "bb", "root"], "by bytes");
+    assert_eq!(
+        names(&cluster, common(0, 0, by_name(Mode::Asc))).await,
+        ["ab", "ab-c", "abc", "bb", "root"],
+        "by bytes"
+    );
     assert_eq!(names(&cluster, common(0, 2, by_name(Mode::Desc))).await, ["root", "bb"]);
     assert_eq!(names(&cluster, common(2, 2, by_name(Mode::Desc))).await, ["ab"]);
     let newest = names(&cluster, common(0, 0, Some((Type::CreatedAt, Mode::Desc)))).await;
@@ -41,9 +45,9 @@ async fn pages_orders_and_totals() {
     let ignored = common(0, 0, Some((Type::Unset, Mode::Desc)));
     assert_eq!(names(&cluster, ignored).await[0], "root", "a mode without a type is ignored");
 
-    let meta = |page, per_page| {
+    let meta = async |page, per_page| {
         let options = common(page, per_page, None);
-        async { cluster.core().list_user(options).await.unwrap().into_inner().list_response_meta.unwrap() }
+        cluster.core().list_user(options).await.unwrap().into_inner().list_response_meta.unwrap()
     };
     let first = meta(0, 2).await;
     assert_eq!((first.total_count, first.has_more, first.items_per_page), (5, true, 2));

@@ -223,7 +223,11 @@ async fn o_15_http_basic() {
     assert_eq!(client.send(&good, None, grant).await.status(), 200);
     let encoded = basic(format!("{}:{}", client.id.replace('-', "%2D"), client.secret.replace('-', "%2D")));
     assert_eq!(client.send(&encoded, None, grant).await.status(), 200, "both are form-encoded");
-    for wrong in [basic(format!("{}:wrong", client.id)), basic("nothing".to_owned()), vec![(header::AUTHORIZATION, "Bearer x".to_owned())]] {
+    for wrong in [
+        basic(format!("{}:wrong", client.id)),
+        basic("nothing".to_owned()),
+        vec![(header::AUTHORIZATION, "Bearer x".to_owned())],
+    ] {
         let response = client.send(&wrong, None, grant).await;
         assert_eq!(response.status(), 401);
         assert!(response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic "));

@@ -27,8 +27,7 @@ async fn an_attached_policy_stays() {
     let cluster = Cluster::start().await;
     let mut core = cluster.core();
     core.create_policy(new_policy("rule-one", "true")).await.unwrap();
-    let authorization =
-        namespace::spec::Authorization { policies: vec!["rule-one".to_owned()], ..Default::default() };
+    let authorization = namespace::spec::Authorization { policies: vec!["rule-one".to_owned()], ..Default::default() };
     let spec = namespace::Spec { authorization: Some(authorization), ..Default::default() };
     core.create_namespace(Namespace { metadata: named("prod"), spec: Some(spec), ..Default::default() }).await.unwrap();
     let status = core.delete_policy(deletion("rule-one")).await.unwrap_err();

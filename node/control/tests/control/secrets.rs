@@ -12,7 +12,7 @@ const VALUE: &str = "correct-horse-battery-staple";
 async fn no_answer_and_no_log_entry_holds_the_data() {
     let cluster = Cluster::start().await;
     let mut core = cluster.core();
-    let mut answers = vec![format!("{:?}", core.create_secret(new_secret("api-key", "first")).await.unwrap())];
+    let mut answers = vec![format!("{:?}", core.create_secret(new_secret("api-key", "earlier-value")).await.unwrap())];
     answers.push(format!("{:?}", core.update_secret(new_secret("api-key", VALUE)).await.unwrap()));
     answers.push(format!("{:?}", core.get_secret(by_name("api-key")).await.unwrap()));
     answers.push(format!("{:?}", core.list_secret(ListSecretOptions::default()).await.unwrap()));
@@ -22,7 +22,7 @@ async fn no_answer_and_no_log_entry_holds_the_data() {
     answers.push(format!("{:?}", core.create_secret(refused).await.unwrap_err()));
     answers.push(format!("{:?}", cluster.replica.state()));
     for answer in answers {
-        assert!(!answer.contains(VALUE) && !answer.contains("first"), "{answer}");
+        assert!(!answer.contains(VALUE) && !answer.contains("earlier-value"), "{answer}");
     }
     let stored = cluster.replica.state().by_name(Kind::Secret, "api-key").unwrap().clone();
     let sealed = stored.sealed.as_ref().unwrap();
@@ -76,4 +76,15 @@ impl Cluster {
     fn open_secret(&self, stored: &octelium_consensus::Stored) -> Option<Vec<u8>> {
         seal::open_secret(self.sealing(), stored).map(|data| data.to_vec())
     }
+}
+
+#[tokio::test]
+async fn the_public_half_is_answered() {
+    use octelium_api::core::secret::{Spec, spec};
+    let cluster = Cluster::start().await;
+    let mut secret = new_secret("tls-key", VALUE);
+    let public = spec::Data { r#type: Some(spec::data::Type::Value("a certificate".to_owned())) };
+    secret.spec = Some(Spec { data: Some(public) });
+    let made = cluster.core().create_secret(secret.clone()).await.unwrap().into_inner();
+    assert_eq!((made.spec, made.data), (secret.spec, None));
 }

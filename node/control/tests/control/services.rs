@@ -38,7 +38,9 @@ async fn a_service_gets_its_name_port_and_hosts() {
         assert_eq!(core.get_service(by_name(name)).await.unwrap().into_inner().status.unwrap().port, port);
     }
     let routes = cluster.views.routes.load();
-    for host in ["web.octelium.localhost", "web.prod.octelium.localhost", "prod.octelium.localhost", "octelium.localhost"] {
+    for host in
+        ["web.octelium.localhost", "web.prod.octelium.localhost", "prod.octelium.localhost", "octelium.localhost"]
+    {
         assert!(routes.route(host).is_some_and(|route| route.broken.is_none()), "{host}");
     }
 }
@@ -107,7 +109,13 @@ async fn bad_services_are_refused() {
         (
             "unknown secret",
             |service| {
-                use service::spec::config::{Http, Type, http::{Auth, auth::{self, Bearer, bearer}}};
+                use service::spec::config::{
+                    Http, Type,
+                    http::{
+                        Auth,
+                        auth::{self, Bearer, bearer},
+                    },
+                };
                 let bearer = Bearer { r#type: Some(bearer::Type::FromSecret("nothing".to_owned())) };
                 let auth = Auth { r#type: Some(auth::Type::Bearer(bearer)) };
                 let http = Http { auth: Some(auth), ..Http::default() };
@@ -119,13 +127,10 @@ async fn bad_services_are_refused() {
             "unknown named config",
             |service| {
                 use service::spec::dynamic_config::{Rule, rule};
-                let condition = octelium_api::core::Condition {
-                    r#type: Some(octelium_api::core::condition::Type::MatchAny(true)),
-                };
-                let rule = Rule {
-                    condition: Some(condition),
-                    r#type: Some(rule::Type::ConfigName("other".to_owned())),
-                };
+                let condition =
+                    octelium_api::core::Condition { r#type: Some(octelium_api::core::condition::Type::MatchAny(true)) };
+                let rule =
+                    Rule { condition: Some(condition), r#type: Some(rule::Type::ConfigName("other".to_owned())) };
                 let dynamic = service::spec::DynamicConfig { rules: vec![rule], ..Default::default() };
                 spec(service).dynamic_config = Some(dynamic);
             },
@@ -138,11 +143,11 @@ async fn bad_services_are_refused() {
                 let condition = octelium_api::core::Condition {
                     r#type: Some(octelium_api::core::condition::Type::Match("ctx.nothing == 1".to_owned())),
                 };
-                let rule = Rule {
-                    condition: Some(condition),
-                    r#type: Some(rule::Type::ConfigName("default".to_owned())),
-                };
-                let dynamic = service::spec::DynamicConfig { rules: vec![rule], ..Default::default() };
+                let rule =
+                    Rule { condition: Some(condition), r#type: Some(rule::Type::ConfigName("other".to_owned())) };
+                let mut other = spec(service).config.clone().unwrap();
+                other.name = "other".to_owned();
+                let dynamic = service::spec::DynamicConfig { rules: vec![rule], configs: vec![other] };
                 spec(service).dynamic_config = Some(dynamic);
             },
             "spec.dynamicConfig.rules[0].condition.match",
@@ -160,7 +165,13 @@ async fn bad_services_are_refused() {
 
 #[tokio::test]
 async fn a_secret_in_use_stays() {
-    use service::spec::config::{Http, Type, http::{Auth, auth::{self, Bearer, bearer}}};
+    use service::spec::config::{
+        Http, Type,
+        http::{
+            Auth,
+            auth::{self, Bearer, bearer},
+        },
+    };
     let cluster = Cluster::start().await;
     let mut core = cluster.core();
     core.create_secret(new_secret("api-key", "hunter2")).await.unwrap();

@@ -12,7 +12,9 @@ use std::{
 use octelium_actors::{Views, sessions::SessionEntry, supervisor::Supervisor};
 use octelium_api::{
     Kind, Object,
-    auth::{AuthenticateWithAuthenticationTokenRequest, AuthenticateWithRefreshTokenRequest, LogoutRequest, SessionToken},
+    auth::{
+        AuthenticateWithAuthenticationTokenRequest, AuthenticateWithRefreshTokenRequest, LogoutRequest, SessionToken,
+    },
     clients::octelium::{
         api::main::{
             auth::v1::main_service_client::MainServiceClient as AuthClient,
@@ -65,8 +67,7 @@ impl Cluster {
         let supervisor = Supervisor::start(views.clone(), replica.watch()).await.unwrap();
         let offset = ahead.clone();
         let clock = Arc::new(move || SystemTime::now() + Duration::from_secs(offset.load(Ordering::Relaxed)));
-        let control =
-            Control::with_clock(replica.clone(), views.clone(), sealing.clone(), DOMAIN, PUBLIC_URL, clock);
+        let control = Control::with_clock(replica.clone(), views.clone(), sealing.clone(), DOMAIN, PUBLIC_URL, clock);
         let root_token = control.bootstrap(vec![("tls/ca".to_owned(), b"a key".to_vec().into())]).await.unwrap();
         Self { control, replica, views, root_token, supervisor, sealing, ahead, directory }
     }
@@ -313,7 +314,10 @@ pub fn policy_spec(expression: &str) -> policy::Spec {
 
 /// A public HTTP Service with an upstream.
 pub fn new_service(name: &str, url: &str) -> Service {
-    use service::spec::{Config, config::{Upstream, upstream}};
+    use service::spec::{
+        Config,
+        config::{Upstream, upstream},
+    };
     let upstream = Upstream { r#type: Some(upstream::Type::Url(url.to_owned())), ..Upstream::default() };
     let spec = service::Spec {
         mode: service::spec::Mode::Http.into(),

@@ -31,7 +31,10 @@ fn k_01_tokens_are_url_safe_and_say_what_they_said() {
     for kind in KINDS {
         let token = token(kind);
         let text = keys.mint(&token);
-        assert!(text.len() == 110 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
+        assert!(
+            text.len() == 110 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
+            "{text}"
+        );
         assert_eq!(keys.verify(&text, kind, NOW), Ok(token));
     }
 }
@@ -70,7 +73,9 @@ fn k_05_k_06_the_newest_key_signs_and_all_verify() {
     let first = before.mint(&token(TokenKind::Access));
     let both = TokenKeys::open(&[new.clone(), old, ("tls/ca".to_owned(), vec![1].into())], &sealing).unwrap();
     let second = both.mint(&token(TokenKind::Access));
-    assert!(both.verify(&first, TokenKind::Access, NOW).is_ok() && both.verify(&second, TokenKind::Access, NOW).is_ok());
+    assert!(
+        both.verify(&first, TokenKind::Access, NOW).is_ok() && both.verify(&second, TokenKind::Access, NOW).is_ok()
+    );
     assert_eq!(before.verify(&second, TokenKind::Access, NOW), Err(TokenError::UnknownKey), "the newest signed it");
     let after = TokenKeys::open(&[new], &sealing).unwrap();
     assert_eq!(after.verify(&first, TokenKind::Access, NOW), Err(TokenError::UnknownKey));
@@ -120,7 +125,8 @@ fn k_10_expired_ones_are_refused() {
 fn k_11_length_is_exact() {
     let keys = keys();
     let text = keys.mint(&token(TokenKind::Access));
-    for wrong in ["", &text[..109], &format!("{text}A"), &format!("{text}="), &format!(" {text}"), &"A".repeat(1 << 20)] {
+    for wrong in ["", &text[..109], &format!("{text}A"), &format!("{text}="), &format!(" {text}"), &"A".repeat(1 << 20)]
+    {
         assert_eq!(keys.verify(wrong, TokenKind::Access, NOW), Err(TokenError::Malformed), "{}", wrong.len());
     }
 }

@@ -33,7 +33,11 @@ async fn bad_users_are_refused() {
         ("U-03 long", |user| spec(user).email = format!("{}@example.com", "a".repeat(150)), "spec.email"),
         ("U-03 not ASCII", |user| spec(user).email = "älice@example.com".to_owned(), "spec.email"),
         ("U-06", |user| spec(user).info.get_or_insert_default().phone = "1".repeat(257), "spec.info.phone"),
-        ("U-07 sessions", |user| spec(user).session.get_or_insert_default().max_per_user = 10_001, "spec.session.maxPerUser"),
+        (
+            "U-07 sessions",
+            |user| spec(user).session.get_or_insert_default().max_per_user = 10_001,
+            "spec.session.maxPerUser",
+        ),
         (
             "U-07 duration",
             |user| {
@@ -103,15 +107,21 @@ async fn good_users_are_stored_as_sent() {
     let mut core = cluster.core();
     let hours = |count| Some(Duration { r#type: Some(duration::Type::Hours(count)) });
     for (name, session) in [
-        ("u-08-full", user::spec::Session {
-            client_duration: hours(8),
-            clientless_duration: hours(4),
-            access_token_duration: hours(1),
-            refresh_token_duration: hours(24),
-            max_per_user: 10_000,
-            default_state: State::Active.into(),
-        }),
-        ("u-08-small", user::spec::Session { max_per_user: 1, default_state: State::Pending.into(), ..Default::default() }),
+        (
+            "u-08-full",
+            user::spec::Session {
+                client_duration: hours(8),
+                clientless_duration: hours(4),
+                access_token_duration: hours(1),
+                refresh_token_duration: hours(24),
+                max_per_user: 10_000,
+                default_state: State::Active.into(),
+            },
+        ),
+        (
+            "u-08-small",
+            user::spec::Session { max_per_user: 1, default_state: State::Pending.into(), ..Default::default() },
+        ),
         ("u-08-empty", user::spec::Session::default()),
     ] {
         let mut user = human(name);

@@ -13,8 +13,11 @@ use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::sending::{Framing, Sending};
 
-/// Decodes `bytes` arriving in pieces of `step`: the data, the trailers, and what is left behind the body.
-fn decode(bytes: &[u8], step: usize) -> Result<Option<(Vec<u8>, HeaderMap, Vec<u8>)>, &'static str> {
+/// Data, trailers, and what is left behind the body.
+type Decoded = (Vec<u8>, HeaderMap, Vec<u8>);
+
+/// Decodes `bytes` arriving in pieces of `step`; `None` if the body has no end.
+fn decode(bytes: &[u8], step: usize) -> Result<Option<Decoded>, &'static str> {
     let mut decoder = Decoder::chunked(Limits::default().chunks());
     let mut buffer = BytesMut::new();
     let mut data = Vec::new();
@@ -45,7 +48,11 @@ fn strict_chunks_are_read() {
         ("1;x=\"y z\";\tq\r\na\r\n0;last\r\n\r\n", "a", 0),
         (&long_extension, "a", 0),
         ("2\r\n\r\n\r\n0\r\n\r\n", "\r\n", 0),
-        ("1\r\na\r\n0\r\nGrpc-Status: 0\r\nX-Sum: 1\r\nCookie: a\r\nX_Octelium_User: b\r\nContent-Length: 9\r\n\r\n", "a", 2),
+        (
+            "1\r\na\r\n0\r\nGrpc-Status: 0\r\nX-Sum: 1\r\nCookie: a\r\nX_Octelium_User: b\r\nContent-Length: 9\r\n\r\n",
+            "a",
+            2,
+        ),
     ];
     for (bytes, data, trailers) in cases {
         for step in [1, 2, 3, 1000] {

@@ -72,8 +72,13 @@ fn hosts_are_names_or_addresses_with_an_optional_port() {
         assert_eq!(host::split(text.as_bytes()), Some(expected), "{text}");
     }
     let long = "a".repeat(256);
-    let bad = ["", ":80", "a:", "a:x", "a:+1", "a:65536", "a:000001", "u@a", "u:p@a", "a b", "a/b", "a,b", "a%41", "[::1", "::1"];
-    for text in bad.into_iter().chain(["[1.2.3.4]", "[::1]x", "[::1%25eth0]", "a?b", "a#b", "a\\b", "ä", "a:1:2", &long]) {
+    let bad = [
+        "", ":80", "a:", "a:x", "a:+1", "a:65536", "a:000001", "u@a", "u:p@a", "a b", "a/b", "a,b", "a%41", "[::1",
+        "::1",
+    ];
+    for text in
+        bad.into_iter().chain(["[1.2.3.4]", "[::1]x", "[::1%25eth0]", "a?b", "a#b", "a\\b", "ä", "a:1:2", &long])
+    {
         assert_eq!(host::split(text.as_bytes()), None, "{text}");
     }
 }
@@ -83,14 +88,17 @@ fn lengths_are_digits_that_fit() {
     assert_eq!(decimal(b"0"), Some(0));
     assert_eq!(decimal(b"007"), Some(7));
     assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
-    for text in ["", " 1", "1 ", "+1", "-1", "0x1", "1,1", "1.0", "18446744073709551616", "99999999999999999999999", "١"] {
+    for text in
+        ["", " 1", "1 ", "+1", "-1", "0x1", "1,1", "1.0", "18446744073709551616", "99999999999999999999999", "١"]
+    {
         assert_eq!(decimal(text.as_bytes()), None, "{text}");
     }
 }
 
 #[test]
 fn limits_count_exactly() {
-    let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - "GET / HTTP/1.1".len()));
+    let line =
+        |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - "GET / HTTP/1.1".len()));
     assert!(judge(line(LINE_MAX).as_bytes(), 1).unwrap().is_some());
     assert_eq!(judge(line(LINE_MAX + 1).as_bytes(), 1).unwrap_err().status, StatusCode::URI_TOO_LONG);
     let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n";

@@ -189,7 +189,10 @@ fn bad_heads_are_refused_and_never_handled() {
                 let (output, ended) = converse(&handler, &Limits::default(), input, room).await;
                 ended.unwrap();
                 assert!(output.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?} gave {output:?}");
-                assert!(output.ends_with("\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"), "{shown:?} gave {output:?}");
+                assert!(
+                    output.ends_with("\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+                    "{shown:?} gave {output:?}"
+                );
                 assert_eq!(output.matches("HTTP/1.1").count(), 1, "{shown:?}");
                 let refused = handler.refused.borrow();
                 assert_eq!(refused.len(), 1, "{shown:?}");

@@ -42,9 +42,10 @@ pub struct Call {
     body: Vec<u8>,
 }
 
-/// `svc` becomes `svc.<domain>`; what ends in the domain or has a colon stays.
+/// `svc` becomes `svc.<domain>`; what has the domain or a port stays.
 pub fn full(host: &str) -> String {
-    if host.contains(DOMAIN) || host.contains(':') { host.to_owned() } else { format!("{host}.{DOMAIN}") }
+    let is_full = host.to_ascii_lowercase().contains(DOMAIN) || host.contains(':');
+    if is_full { host.to_owned() } else { format!("{host}.{DOMAIN}") }
 }
 
 pub fn get(host: &str, target: &str) -> Call {

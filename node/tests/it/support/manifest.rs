@@ -40,17 +40,19 @@ pub fn service(name: &str, url: &str, more: Value) -> Value {
 
 /// `null` removes, objects merge, all else replaces (RFC 7386).
 pub fn merge(target: &mut Value, patch: Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (key, value) in patch {
-                if value.is_null() {
-                    target.remove(&key);
-                } else {
-                    merge(target.entry(key).or_insert(Value::Null), value);
-                }
-            }
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in patch {
+        match value {
+            Value::Null => drop(target.remove(&key)),
+            value => merge(target.entry(key).or_insert(Value::Null), value),
         }
-        (target, patch) => *target = patch,
     }
 }
 
@@ -74,6 +76,11 @@ pub fn at(priority: i32, mut rule: Value) -> Value {
 /// An `authorization` with one inline policy.
 pub fn inline(rules: &[Value]) -> Value {
     json!({ "inlinePolicies": [{ "spec": { "rules": rules } }] })
+}
+
+/// For [`service`]: these rules instead of `allow-all`.
+pub fn only(rules: &[Value]) -> Value {
+    json!({ "authorization": { "policies": null, "inlinePolicies": [{ "spec": { "rules": rules } }] } })
 }
 
 /// Documents as one text.

@@ -32,7 +32,7 @@ pub struct Exit {
 /// The binary, with an environment that is empty but for what tests set.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_octelium-node"));
-    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).env_clear().env("NO_COLOR", "1").stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
@@ -80,7 +80,9 @@ impl Process {
 
     /// The root User, by the token that the first start left.
     pub async fn api(&self) -> Api {
-        let token = fs::read_to_string(self.data_dir.join("root.token")).unwrap();
+        // It is written just after the node serves.
+        let file = self.data_dir.join("root.token");
+        let token = until("the root User's token", async || fs::read_to_string(&file).ok()).await;
         Api::anonymous(self.https, &self.ca_file(), &format!("octelium-api.{DOMAIN}")).log_in(&token).await
     }
 
