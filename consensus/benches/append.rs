@@ -1,6 +1,8 @@
 //! How long a durable proposal takes: one at a time, and with 64 in flight. Run on the disk that counts:
 //! `cargo bench -p octelium-consensus --bench append -- /path/on/that/disk`.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement waits for its tasks")]
+
 use std::{path::PathBuf, time::Instant};
 
 use octelium_api::{core, meta::Metadata};

@@ -3,6 +3,8 @@
 //! Others hold a [`Replica`]: they propose a [`Command`] and read the [`State`] that it leads to. A single node is a Raft
 //! group of one and runs the very code that a cluster runs.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests wait for their tasks"))]
+
 pub mod command;
 pub mod error;
 pub mod replica;

@@ -1,5 +1,7 @@
 //! A process that is killed loses nothing that it acknowledged.
 
+#![allow(clippy::disallowed_methods, reason = "tests wait for their tasks and read the clock")]
+
 use std::{
     env,
     io::{BufRead, BufReader, Write as _},

@@ -108,6 +108,7 @@ impl Node {
         for index in 0..config.workers {
             workers.push(worker::start(index, parts.clone(), doors.remove(0), drained.clone())?);
         }
+        #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
         Ok(Self { addresses, control, root_token, ca_file, replica, supervisor, workers, draining, writer, sweeper })

@@ -28,6 +28,7 @@ use octelium_actors::{Views, router::Routes};
 
 use self::{
     authenticate::Tokens,
+    configure::Generated,
     exchange::{Id, Peer},
     forward::Forwarder,
 };
@@ -39,6 +40,8 @@ pub struct Proxy {
     pub views: Views,
     /// Verified tokens.
     pub tokens: Tokens,
+    /// Configurations made by expressions.
+    pub generated: Generated,
     /// The way to upstreams.
     pub forwarder: Forwarder,
     /// Where records go.

@@ -7,15 +7,15 @@ use octelium_api::{
     Kind, Object,
     core::{
         Service,
-        service::{Spec, spec},
+        service::{Spec, spec, spec::dynamic_config::rule},
     },
 };
 use octelium_consensus::{State, Stored};
-use octelium_policy::{Condition, Reads};
+use octelium_policy::{Condition, Expression, Reads};
 use url::Url;
 
 use super::route::{
-    Access, Body, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
+    Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
 };
 use crate::{policies::Library, subject::Resource};
 
@@ -31,6 +31,12 @@ pub struct Problem {
     pub path: String,
     /// A sentence.
     pub message: String,
+}
+
+impl From<octelium_policy::Error> for Problem {
+    fn from(error: octelium_policy::Error) -> Self {
+        Self { path: error.path.clone(), message: error.to_string() }
+    }
 }
 
 /// A condition that stands in a Service or Policy may not compile: the same check before it enters the log and after.
@@ -94,7 +100,10 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
     if access != Access::Anonymous {
         reads = collected.policies.iter().fold(reads, |reads, policy| reads | policy.reads());
     }
-    reads = rules.iter().fold(reads, |reads, rule| reads | rule.condition.reads());
+    reads = rules.iter().fold(reads, |reads, rule| match &rule.choice {
+        Choice::Named(_) => reads | rule.condition.reads(),
+        Choice::Generated(expression) => reads | rule.condition.reads() | expression.reads(),
+    });
     let http = spec.config.as_ref().and_then(http_of);
     Some(Route {
         reference: stored.object.reference(),
@@ -148,25 +157,72 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
     for (index, rule) in dynamic.rules.iter().enumerate() {
         let path = format!("spec.dynamicConfig.rules[{index}]");
         let condition = rule.condition.clone().unwrap_or_default();
-        let config = match &rule.r#type {
-            Some(spec::dynamic_config::rule::Type::ConfigName(name)) if name.is_empty() || name == "default" => default.clone(),
-            Some(spec::dynamic_config::rule::Type::ConfigName(name)) => {
+        let choice = match &rule.r#type {
+            Some(rule::Type::ConfigName(name)) if name.is_empty() || name == "default" => Choice::Named(default.clone()),
+            Some(rule::Type::ConfigName(name)) => {
                 if !named.contains_key(name) {
                     problems.push(Problem { path: format!("{path}.configName"), message: format!("no config is named `{name}`") });
                 }
-                named.get(name).cloned()
+                Choice::Named(named.get(name).cloned())
             }
+            Some(rule::Type::Eval(text)) => match Expression::compile(text, &format!("{path}.eval")) {
+                Ok(expression) => Choice::Generated(Box::new(expression)),
+                Err(errors) => {
+                    problems.extend(errors.into_iter().map(Problem::from));
+                    continue;
+                }
+            },
             _ => {
-                problems.push(Problem { path: path.clone(), message: "needs `configName`".into() });
-                None
+                problems.push(Problem { path: path.clone(), message: "needs `configName` or `eval`".into() });
+                continue;
             }
         };
         match Condition::compile(&condition, &format!("{path}.condition")) {
-            Ok(condition) => rules.push(ConfigRule { condition, config }),
-            Err(errors) => problems.extend(errors.into_iter().map(|error| Problem { path: error.path.clone(), message: error.to_string() })),
+            Ok(condition) => rules.push(ConfigRule { condition, choice }),
+            Err(errors) => problems.extend(errors.into_iter().map(Problem::from)),
         }
     }
     (default, rules)
+}
+
+/// The configuration that an expression made, under the rules for configurations that are written.
+///
+/// # Errors
+/// A sentence, if it isn't one.
+pub fn generated(service: &Service, value: &serde_json::Value) -> Result<EffectiveConfig, String> {
+    let written = service.spec.clone().unwrap_or_default();
+    let document = serde_json::json!({
+        "kind": "Service",
+        "metadata": { "name": "generated" },
+        "spec": { "mode": written.mode().as_str_name(), "config": value },
+    });
+    let first = |errors: Vec<String>| errors.into_iter().next().unwrap_or_default();
+    let parsed = octelium_api::manifest::from_json(Kind::Service, &document)
+        .map_err(|errors| first(errors.iter().map(ToString::to_string).collect()))?;
+    let Object::Service(mut parsed) = parsed else { return Err("not a configuration".into()) };
+    let spec = parsed.spec.get_or_insert_default();
+    let mut config = spec.config.take().unwrap_or_default();
+    if !config.parent.is_empty() {
+        let parent = octelium_api::config::find(&written, &config.parent);
+        let parent = parent.ok_or_else(|| format!("its parent `{}` does not exist", config.parent))?;
+        config = octelium_api::config::merge(parent, &config);
+    }
+    let name = std::mem::take(&mut config.name);
+    config.parent.clear();
+    spec.config = Some(config.clone());
+    let object = Object::Service(parsed);
+    let mut violations = octelium_api::validate::check(&object, std::time::UNIX_EPOCH);
+    violations.extend(octelium_api::validate::unsupported(&object));
+    if let Some(violation) = violations.first() {
+        return Err(violation.to_string());
+    }
+    config.name = if name.is_empty() { "generated".into() } else { name };
+    let mut problems = Vec::new();
+    let config = effective(&config, "config", &mut problems);
+    match problems.first() {
+        Some(problem) => Err(format!("{}: {}", problem.path, problem.message)),
+        None => Ok(config),
+    }
 }
 
 fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> EffectiveConfig {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use octelium_api::meta::ObjectReference;
-use octelium_policy::{Condition, Policy, Reads};
+use octelium_policy::{Condition, Expression, Policy, Reads};
 
 use crate::subject::Resource;
 
@@ -69,8 +69,16 @@ pub struct Body {
 pub struct ConfigRule {
     /// When it applies.
     pub condition: Condition,
-    /// The configuration that it chooses; `None`: the default one.
-    pub config: Option<Arc<EffectiveConfig>>,
+    /// What it chooses.
+    pub choice: Choice,
+}
+
+/// What a rule of dynamicConfig chooses.
+pub enum Choice {
+    /// A named configuration; `None`: there is no default one.
+    Named(Option<Arc<EffectiveConfig>>),
+    /// One that an expression makes for each request, see [`super::compile::generated`].
+    Generated(Box<Expression>),
 }
 
 /// A configuration with its parent merged in.

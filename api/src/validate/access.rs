@@ -19,7 +19,7 @@ const LIST_MAX: usize = 100;
 const PRIORITIES: std::ops::RangeInclusive<i32> = -4..=4;
 const POLICY_BYTES_MAX: usize = 100_000;
 const CONDITION_DEPTH_MAX: usize = 16;
-const EXPRESSION_BYTES_MAX: usize = 10_000;
+pub(super) const EXPRESSION_BYTES_MAX: usize = 10_000;
 const OPA_BYTES_MAX: usize = 20_000;
 
 /// Policies by name and inline.
@@ -119,7 +119,7 @@ fn nested(path: &str, condition: &Condition, depth: usize, report: &mut Report) 
     }
 }
 
-fn expression(path: &str, text: &str, bytes_max: usize, report: &mut Report) {
+pub(super) fn expression(path: &str, text: &str, bytes_max: usize, report: &mut Report) {
     if text.trim().is_empty() {
         report.add(path, "is blank");
     }

@@ -136,8 +136,11 @@ fn check_dynamic(dynamic: &DynamicConfig, mode: Mode, spec: &Spec, report: &mut 
                 Some(rule::Type::ConfigName(name)) if config::find(spec, name).is_none() || name.is_empty() => {
                     report.add(&format!("{path}.configName"), format!("there is no configuration `{}`", shown(name)));
                 }
+                Some(rule::Type::Eval(text)) => {
+                    access::expression(&format!("{path}.eval"), text, access::EXPRESSION_BYTES_MAX, report);
+                }
                 Some(_) => {}
-                None => report.add(&path, "needs `configName`"),
+                None => report.add(&path, "needs `configName` or `eval`"),
             }
         }
     }

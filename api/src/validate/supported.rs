@@ -44,7 +44,6 @@ const FEATURES: &[(&str, &str)] = &[
     ("Service.Spec.Config.HTTP.Auth.oauth2ClientCredentials", "OAuth2 client credentials for upstreams are"),
     ("Service.Spec.Config.HTTP.Auth.sigv4", "AWS SigV4 signing is"),
     ("Service.Spec.Config.HTTP.Body.validation", "validation of bodies (JSON schema) is"),
-    ("Service.Spec.DynamicConfig.Rule.eval", "configurations made by an expression are"),
     ("Service.Spec.DynamicConfig.Rule.opa", "configurations made by OPA are"),
     ("Condition.opa", "OPA policies are"),
     ("User.Spec.authentication", "identities at identity providers are"),

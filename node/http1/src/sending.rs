@@ -80,7 +80,7 @@ impl Sending {
 
     /// Moves body bytes into the outbox until it is full, the body ends (`false`) or has none at the moment (`true`).
     fn pull(&mut self, cx: &mut Context<'_>) -> Result<bool, BodyError> {
-        while !self.ended {
+        while !self.ended && self.out.queued() < QUEUED_BYTES_MAX {
             match self.body.poll_next(cx) {
                 Poll::Ready(Some(Ok(data))) => self.push(data)?,
                 Poll::Ready(Some(Err(error))) => return Err(error),

@@ -31,6 +31,7 @@ use crate::{
     proxy::{
         Connection, Proxy,
         authenticate::Tokens,
+        configure::Generated,
         exchange::Peer,
         forward::{Forwarder, connect::{Dialer, Overrides}},
         secrets::Secrets,
@@ -90,6 +91,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     let proxy = Rc::new(Proxy {
         views: parts.views.clone(),
         tokens: Tokens::new(parts.sealing.clone()),
+        generated: Generated::default(),
         forwarder: Forwarder {
             pool: Pool::new(parts.pool.clone()),
             dialer: Dialer::new(parts.resolve.clone()),

@@ -1,19 +1,66 @@
 //! Chooses the configuration: the first rule of dynamicConfig that holds, else the default one.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
-use octelium_actors::router::{EffectiveConfig, Route};
+use octelium_actors::router::{Choice, EffectiveConfig, Route, compile};
+use octelium_api::Object;
 use octelium_policy::{Budget, Context};
 
-/// A rule that fails is passed over, as a rule that doesn't hold; the request was allowed before.
-pub fn choose(route: &Route, context: &Context<'_>) -> Option<Arc<EffectiveConfig>> {
+use super::respond::{Code, Rejection};
+
+/// Made configurations that one worker keeps.
+const GENERATED_MAX: usize = 1024;
+
+/// The configurations that expressions made, of one worker: the same value is checked and compiled once.
+#[derive(Default)]
+pub struct Generated(RefCell<HashMap<Made, Arc<EffectiveConfig>>>);
+
+/// A version of a Service, and what its expression made, as JSON.
+type Made = (String, String);
+
+/// The configuration that applies; `None`: there is no default one.
+///
+/// A condition that fails counts as one that doesn't hold. An expression that was chosen and fails is another matter: the next
+/// rule or the default could be an upstream that this request was never meant for.
+///
+/// # Errors
+/// If the chosen expression makes no valid configuration.
+pub fn choose(route: &Route, context: &Context<'_>, generated: &Generated) -> Result<Option<Arc<EffectiveConfig>>, Rejection> {
     let mut budget = Budget::default();
     for rule in &route.rules {
         match rule.condition.evaluate(context, None, &mut budget) {
-            Ok(true) => return rule.config.clone(),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(service = route.reference.name, %error, "a rule of dynamicConfig failed"),
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::debug!(service = route.reference.name, %error, "a condition of dynamicConfig failed");
+                continue;
+            }
         }
+        return match &rule.choice {
+            Choice::Named(config) => Ok(config.clone()),
+            Choice::Generated(expression) => {
+                let invalid = |cause: String| Rejection::new(Code::ConfigInvalid, cause);
+                let value = expression.evaluate(context, None, &mut budget).map_err(|error| invalid(error.to_string()))?;
+                generated.get(route, &value.to_json()).map(Some).map_err(invalid)
+            }
+        };
     }
-    route.config.clone()
+    Ok(route.config.clone())
+}
+
+impl Generated {
+    fn get(&self, route: &Route, value: &serde_json::Value) -> Result<Arc<EffectiveConfig>, String> {
+        let key = (route.reference.resource_version.clone(), value.to_string());
+        if let Some(config) = self.0.borrow().get(&key) {
+            return Ok(config.clone());
+        }
+        let Object::Service(service) = &route.service.stored().object else { return Err("not a Service".into()) };
+        let config = Arc::new(compile::generated(service, value)?);
+        let mut kept = self.0.borrow_mut();
+        if kept.len() >= GENERATED_MAX {
+            kept.clear();
+        }
+        kept.insert(key, config.clone());
+        Ok(config)
+    }
 }

@@ -40,7 +40,7 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
         let context = RequestContext::new(exchange, None);
         let verdict = authorize::decide_request(exchange, &route, &context, now.unix_nanos);
         let seen = authorize::context_of(&route, exchange.session.as_deref(), &context, now.unix_nanos);
-        let config = if verdict.is_allowed { configure::choose(&route, &seen) } else { None };
+        let config = if verdict.is_allowed { configure::choose(&route, &seen, &proxy.generated) } else { Ok(None) };
         (verdict, config)
     };
     let is_allowed = verdict.is_allowed;
@@ -49,6 +49,7 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     if !is_allowed {
         return Err(Rejection::new(Code::Denied, cause));
     }
+    let config = config?;
     exchange.config.clone_from(&config);
     // Path, headers, the upstream's credential, connection.
     proxy.forwarder.send(exchange, &route, config.as_ref(), routes).await

@@ -60,6 +60,8 @@ codes! {
     Overloaded = "OVERLOADED", SERVICE_UNAVAILABLE,
     /// The upstream's credential isn't there: nothing is sent without it.
     SecretUnavailable = "SECRET_UNAVAILABLE", BAD_GATEWAY,
+    /// The chosen expression of dynamicConfig makes no valid configuration.
+    ConfigInvalid = "CONFIG_INVALID", BAD_GATEWAY,
     /// The chosen configuration has no upstream.
     UpstreamMissing = "UPSTREAM_MISSING", BAD_GATEWAY,
     /// Refused, unknown name, failed TLS.

@@ -15,8 +15,8 @@ impl Lowerer<'_, '_> {
     /// An operator, or `None` if `name` isn't one.
     pub(super) fn operator(&mut self, id: u64, name: &str, args: &[IdedExpr]) -> Option<Typed> {
         let typed = match (name, args) {
-            (operators::LOGICAL_AND, [_, _]) => self.logic(id, name, args, Expr::And),
-            (operators::LOGICAL_OR, [_, _]) => self.logic(id, name, args, Expr::Or),
+            (operators::LOGICAL_AND, [_, _]) => self.logic(name, args, Expr::And),
+            (operators::LOGICAL_OR, [_, _]) => self.logic(name, args, Expr::Or),
             (operators::LOGICAL_NOT, [of]) => {
                 let of = self.bool(of, "!");
                 fold(Typed::new(Expr::Not(Box::new(of)), Ty::Bool))
@@ -55,7 +55,7 @@ impl Lowerer<'_, '_> {
     }
 
     /// The parser makes a balanced tree of a chain; evaluation wants its terms in order.
-    fn logic(&mut self, id: u64, name: &str, args: &[IdedExpr], make: fn(Box<[Expr]>) -> Expr) -> Typed {
+    fn logic(&mut self, name: &str, args: &[IdedExpr], make: fn(Box<[Expr]>) -> Expr) -> Typed {
         let mut terms = Vec::new();
         let mut pending: Vec<&IdedExpr> = args.iter().rev().collect();
         while let Some(next) = pending.pop() {
@@ -66,7 +66,6 @@ impl Lowerer<'_, '_> {
                 _ => terms.push(self.bool(next, if name == operators::LOGICAL_AND { "&&" } else { "||" })),
             }
         }
-        let _ = id;
         Typed::new(make(terms.into()), Ty::Bool)
     }
 

@@ -63,8 +63,10 @@ fn the_deepest_admitted_tree_fits_a_small_stack() {
     assert_eq!(survive(&text), Some(Ok(octelium_policy::Value::Int(59))));
     let text = format!("{}1{}", "[".repeat(60), "]".repeat(60));
     assert!(matches!(survive(&text), Some(Ok(_))));
-    let text = format!("dyn([]){}", "+[now()]".repeat(50));
-    assert!(matches!(survive(&text), Some(Ok(_))));
+    let text = format!("[1].map(x, x{})[0]", "+x".repeat(110));
+    assert_eq!(survive(&text), Some(Ok(octelium_policy::Value::Int(111))));
+    let text = format!("[true].map(x, {}x{})[0]", "!(".repeat(45), ")".repeat(45));
+    assert_eq!(survive(&text), Some(Ok(octelium_policy::Value::Bool(false))));
 }
 
 #[test]

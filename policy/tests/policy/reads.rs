@@ -35,3 +35,12 @@ fn reads_name_what_is_read_and_no_more() {
         assert_eq!(expression.reads(), reads, "{text}");
     }
 }
+
+#[test]
+fn what_is_compiled_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<octelium_policy::Policy>();
+    shared::<octelium_policy::Condition>();
+    shared::<Expression>();
+    shared::<octelium_policy::Value>();
+}

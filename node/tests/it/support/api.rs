@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
+use bytes::{Buf, BufMut};
 use hyper_util::rt::TokioIo;
 use octelium_api::{
     auth::{AuthenticateWithAuthenticationTokenRequest, AuthenticateWithRefreshTokenRequest, LogoutRequest, SessionToken},
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tonic::{
     Code, Request, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
@@ -63,11 +65,16 @@ pub struct Login {
 }
 
 impl Api {
-    /// Nobody yet. `host` is what TLS and HTTP ask for.
+    /// Nobody yet. TLS and HTTP ask for `host`.
     pub fn anonymous(address: SocketAddr, ca: &Path, host: &str) -> Self {
+        Self::anonymous_as(address, ca, host, host)
+    }
+
+    /// TLS asks for `host`, HTTP for `authority`.
+    pub fn anonymous_as(address: SocketAddr, ca: &Path, host: &str, authority: &str) -> Self {
         let connector = http::tls_client(ca, b"h2");
         let name = ServerName::try_from(host.to_owned()).unwrap();
-        let endpoint = Endpoint::from_shared(format!("https://{host}")).unwrap().timeout(super::PATIENCE);
+        let endpoint = Endpoint::from_shared(format!("https://{authority}")).unwrap().timeout(super::PATIENCE);
         let endpoint = endpoint.user_agent("octelium-cli/0.0.0").unwrap();
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
             let (connector, name) = (connector.clone(), name.clone());
@@ -118,6 +125,14 @@ impl Api {
 
     pub fn control(&self) -> ControlServiceClient<Authenticated> {
         ControlServiceClient::with_interceptor(self.channel.clone(), self.shows.clone())
+    }
+
+    /// Calls a method with a message that no client of ours would send.
+    pub async fn raw(&self, path: &'static str, message: Vec<u8>) -> Result<(), Status> {
+        let mut client = tonic::client::Grpc::new(InterceptedService::new(self.channel.clone(), self.shows.clone()));
+        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = ::http::uri::PathAndQuery::from_static(path);
+        client.unary(Request::new(message), path, Bytes).await.map(drop)
     }
 
     /// Applies documents that must be fine.
@@ -217,4 +232,44 @@ pub fn violations(status: &Status) -> Vec<(String, String)> {
     let details = RpcStatus::decode(status.details()).unwrap();
     let bad = BadRequest::decode(details.details[0].value.as_slice()).unwrap();
     bad.field_violations.into_iter().map(|violation| (violation.field, violation.description)).collect()
+}
+
+/// Messages as the bytes that they are.
+#[derive(Clone, Copy, Default)]
+struct Bytes;
+
+impl Codec for Bytes {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Bytes {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for Bytes {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        let mut bytes = vec![0; buffer.remaining()];
+        buffer.copy_to_slice(&mut bytes);
+        Ok(Some(bytes))
+    }
 }
