@@ -9,7 +9,7 @@ use octelium_node::{
     node::Node,
     quickstart,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A node of the Octelium gateway: puts every API behind identity.
 #[derive(Parser)]
@@ -65,16 +65,20 @@ fn run(command: Command) -> Result<()> {
         Command::Start(with_file) => {
             let config = with_file.check()?;
             in_runtime(&config.log.clone(), async move {
+                let signals = Signals::listen()?;
                 let node = Node::start(&config).await?;
                 if let Some(token) = &node.root_token {
                     let file = config.data_dir.join("root.token");
                     quickstart::write_private(&file, token)?;
                     tracing::info!(file = %file.display(), "the root User's authentication token was written; move it to a safe place");
                 }
-                until_stopped(node).await
+                until_stopped(signals, node).await
             })
         }
-        Command::Quickstart(options) => in_runtime(&options.log.clone(), quickstart::run(options, until_stopped)),
+        Command::Quickstart(options) => in_runtime(&options.log.clone(), async move {
+            let signals = Signals::listen()?;
+            quickstart::run(options, |node| until_stopped(signals, node)).await
+        }),
     }
 }
 
@@ -94,9 +98,21 @@ fn in_runtime(filter: &str, main: impl Future<Output = Result<()>>) -> Result<()
     result
 }
 
-async fn until_stopped(node: Node) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
+/// Heard from before the start: one that comes meanwhile is obeyed once the node can stop in order.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+}
+
+async fn until_stopped(signals: Signals, node: Node) -> Result<()> {
+    let Signals { mut interrupt, mut terminate } = signals;
     let failure = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,

@@ -10,17 +10,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use octelium_actors::{Views, supervisor::Supervisor};
-use octelium_consensus::{Options, Replica, SealingKey};
+use octelium_api::{Kind, Object};
+use octelium_consensus::{Options, Replica, SealingKey, State};
 use octelium_control::Control;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::{Notify, watch}};
 
 use crate::{
     config::{Config, Listen},
     identity::{self, Certificates},
     listener::{
-        accept::{Connections, bind},
+        accept::{Connections, bind, probe},
         tls::Tls,
         worker::{self, Door, Parts},
     },
@@ -40,6 +41,7 @@ pub struct Node {
     replica: Replica,
     supervisor: Supervisor,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
+    worker_ended: Arc<Notify>,
     draining: watch::Sender<bool>,
     writer: Writer,
     sweeper: tokio::task::JoinHandle<()>,
@@ -80,6 +82,7 @@ impl Node {
         let supervisor = Supervisor::start(views.clone(), replica.watch()).await?;
 
         // 3. The control plane; the first start makes the cluster's identity.
+        same_domain(&replica.state(), &config.domain)?;
         let control = Control::new(replica.clone(), views.clone(), sealing.clone(), &config.domain, &config.public_url);
         let root_token = control.bootstrap(identity::generate(&config.domain)?).await?;
         let key = control.open_key(identity::CA_KEY).ok_or_else(|| lost(&key_file))?;
@@ -104,14 +107,15 @@ impl Node {
             connections: Connections::new(config.connections_max, config.connections_per_address_max),
             drain_timeout: config.drain_timeout,
         };
+        let worker_ended = Arc::new(Notify::new());
         let mut workers = Vec::new();
         for index in 0..config.workers {
-            workers.push(worker::start(index, parts.clone(), doors.remove(0), drained.clone())?);
+            workers.push(worker::start(index, parts.clone(), doors.remove(0), drained.clone(), worker_ended.clone())?);
         }
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
-        Ok(Self { addresses, control, root_token, ca_file, replica, supervisor, workers, draining, writer, sweeper })
+        Ok(Self { addresses, control, root_token, ca_file, replica, supervisor, workers, worker_ended, draining, writer, sweeper })
     }
 
     /// Resolves with the reason when the node can't go on.
@@ -119,6 +123,7 @@ impl Node {
         let reason = tokio::select! {
             reason = self.replica.failed() => reason,
             reason = self.supervisor.gave_up() => reason,
+            () = self.worker_ended.notified() => "a worker thread ended".to_owned(),
         };
         anyhow!("the node can't go on: {reason}")
     }
@@ -145,6 +150,20 @@ impl Node {
     }
 }
 
+/// Certificates, host names and tokens' audience follow from the domain: data that was made for another one doesn't fit.
+fn same_domain(state: &State, domain: &str) -> Result<()> {
+    let of_data = state.list(Kind::ClusterConfig).next().and_then(|stored| match &stored.object {
+        Object::ClusterConfig(config) => config.status.as_ref().map(|status| status.domain.clone()),
+        _ => None,
+    });
+    match of_data {
+        Some(of_data) if of_data != domain => {
+            bail!("domain: this data directory belongs to the cluster of `{of_data}`, not `{domain}`: set that domain or another dataDir")
+        }
+        _ => Ok(()),
+    }
+}
+
 fn lost(key_file: &Path) -> anyhow::Error {
     anyhow!(
         "the cluster's keys can't be opened with {}: put back the key that this data directory was made with",
@@ -158,6 +177,10 @@ fn open_doors(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<Door>>)> {
     let mut doors: Vec<Vec<Door>> = (0..config.workers).map(|_| Vec::new()).collect();
     for listen in &config.listen {
         let mut address: SocketAddr = listen.address;
+        // Workers share a port, and so another process could share it too and take a part of the connections.
+        if address.port() != 0 {
+            probe(address).with_context(|| format!("listening on {address}"))?;
+        }
         for of_worker in &mut doors {
             let listener = bind(address).with_context(|| format!("listening on {address}"))?;
             address = listener.local_addr()?; // port 0: the others take the one that was found

@@ -1,5 +1,7 @@
 //! The workspace as `docs/src/architecture.md` draws it, and the pages that must not fall behind the code.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on may stop; clippy.toml exempts only the test functions")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -311,10 +311,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
         }
     }
 
-    /// Whether the client has left. Looks only where nobody else reads, and stops when the client has sent more.
+    /// Whether the client has left. Looks only once all of the request has arrived, and stops when the client has sent
+    /// more than that.
     fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
         let wire = &mut *self.shared.wire.borrow_mut();
-        wire.decoder.is_done() && wire.buffer.is_empty() && matches!(wire.poll_fill(cx), Poll::Ready(Ok(0) | Err(_)))
+        wire.decoder.left() == Some(wire.buffer.len() as u64)
+            && matches!(wire.poll_fill(cx), Poll::Ready(Ok(0) | Err(_)))
     }
 
     /// Whether the rest of an abandoned body is at hand, or short enough to be read after the response.

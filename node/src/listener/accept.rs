@@ -27,6 +27,17 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// Whether nobody listens there, as [`bind`] can't tell.
+///
+/// # Errors
+/// If somebody does, or the address can't be had.
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
 /// Counts the connections of the process. Taken once for each connection, never for a request.
 pub struct Connections {
     max: usize,

@@ -74,12 +74,20 @@ pub struct Door {
     pub is_tls: bool,
 }
 
-/// Starts a worker. It ends after `draining` turned true and its connections ended or ran out of time.
+/// Starts a worker. It ends after `draining` turned true and its connections ended or ran out of time; `ended` is told
+/// whenever it ends, also by a panic.
 ///
 /// # Errors
 /// If the thread can't be made.
-pub fn start(index: usize, parts: Parts, doors: Vec<Door>, draining: watch::Receiver<bool>) -> io::Result<JoinHandle<io::Result<()>>> {
+pub fn start(
+    index: usize,
+    parts: Parts,
+    doors: Vec<Door>,
+    draining: watch::Receiver<bool>,
+    ended: Arc<Notify>,
+) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let _ended = Ended(ended);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         local.block_on(&runtime, run(parts, doors, draining))
@@ -132,6 +140,14 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     server.proxy.forwarder.pool.clear();
     access_log.flush();
     Ok(())
+}
+
+struct Ended(Arc<Notify>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 struct Server {

@@ -34,6 +34,9 @@ pub enum Error {
     /// `.` or `..` beside a backslash.
     #[error("a dot segment stands beside a backslash")]
     Backslash,
+    /// `..;x`: some upstreams cut the parameter off, and what is left is a dot segment.
+    #[error("a dot segment has a parameter")]
+    Parameter,
     /// An encoded slash and dot segments: two readings.
     #[error("the path has two readings")]
     Ambiguous,
@@ -62,6 +65,9 @@ pub fn path<'a>(escaped: &'a str, is_options: bool) -> Result<Canonical<'a>, Err
     }
     if dot_beside_backslash(&decoded) {
         return Err(Error::Backslash);
+    }
+    if decoded.split('/').any(|segment| segment.split_once(';').is_some_and(|(name, _)| dots(name) != Dots::No)) {
+        return Err(Error::Parameter);
     }
     let path = without_dots(&decoded, dots);
     let target = without_dots(escaped, |segment| decode(segment).map_or(Dots::No, |segment| dots(&segment)));
@@ -159,6 +165,7 @@ mod tests {
             ("//.", "//", "//"),
             ("/a//b", "/a//b", "/a//b"),
             ("/a/...", "/a/...", "/a/..."),
+            ("/a/...;x/b;y=..", "/a/...;x/b;y=..", "/a/...;x/b;y=.."),
             ("/v1.2.3/r", "/v1.2.3/r", "/v1.2.3/r"),
             ("/proxy/http://x/y", "/proxy/http://x/y", "/proxy/http://x/y"),
             ("/.well-known/acme", "/.well-known/acme", "/.well-known/acme"),
@@ -185,6 +192,10 @@ mod tests {
             ("/a/..\\b", Error::Backslash),
             ("/a\\../b", Error::Backslash),
             ("/a%5c..%5cb", Error::Backslash),
+            ("/public/..;/secret", Error::Parameter),
+            ("/public/.;a=b/secret", Error::Parameter),
+            ("/public/%2e.%3B/secret", Error::Parameter),
+            ("/public/..;", Error::Parameter),
             ("/a%00b", Error::Control),
             ("/a%1fb", Error::Control),
             ("/a%7fb", Error::Control),

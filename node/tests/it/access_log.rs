@@ -1,5 +1,6 @@
 //! One record for each request, whatever became of it, and never a credential in any (spec: data plane §10.2, V8, V11).
 
+use octelium_api::core::ListUserOptions;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -19,10 +20,7 @@ fn path_of(record: &Value) -> &str {
 async fn there_is_exactly_one_record_for_each_request() {
     let (cluster, upstream) = (Cluster::start().await, Upstream::echo().await);
     let reading = only(&[rule("ALLOW", r#"ctx.request.http.bodyMap.ok == true"#)]);
-    cluster
-        .api
-        .apply(&[service("svc", &upstream.url(), json!({})), service("reads", &upstream.url(), reading)])
-        .await;
+    cluster.api.apply(&[service("svc", &upstream.url(), json!({})), service("reads", &upstream.url(), reading)]).await;
     let token = cluster.api.caller("alice").await;
     let mut connection = cluster.connect().await;
     let calls = [
@@ -39,7 +37,9 @@ async fn there_is_exactly_one_record_for_each_request() {
     }
     connection.send("GET / HTTP/9\r\n\r\n").await;
     assert_eq!(connection.answer().await.status, 400);
+    assert!(connection.closed().await);
     // Connections without a request leave nothing.
+    drop(connection);
     drop(cluster.connect().await);
     drop(cluster.connect_tls("svc").await);
 
@@ -87,11 +87,17 @@ async fn a_record_tells_who_asked_for_what_and_what_came_of_it() {
     assert_eq!(common["userRef"]["uid"], uid.as_str());
     assert_eq!(common["serviceRef"]["name"], "svc.default");
     assert_eq!(common["namespaceRef"]["name"], "default");
-    assert_eq!((&common["mode"], &common["isPublic"], &common["isAnonymous"]), (&json!("HTTP"), &json!(true), &json!(false)));
+    assert_eq!(
+        (&common["mode"], &common["isPublic"], &common["isAnonymous"]),
+        (&json!("HTTP"), &json!(true), &json!(false))
+    );
     assert_eq!(common["reason"]["details"]["policyMatch"]["policy"]["policyRef"]["name"], "allow-all");
     assert_eq!(record["metadata"]["actorRef"], common["sessionRef"]);
     assert_eq!(record["metadata"]["targetRef"], common["serviceRef"]);
-    assert_eq!((&record["host"], &record["clientAddress"], &record["config"]), (&json!("svc.octelium.test"), &json!("127.0.0.1"), &json!("default")));
+    assert_eq!(
+        (&record["host"], &record["clientAddress"], &record["config"]),
+        (&json!("svc.octelium.test"), &json!("127.0.0.1"), &json!("default"))
+    );
     let http = &record["entry"]["info"]["http"];
     let expected = json!({
         "path": "/c d",
@@ -118,7 +124,11 @@ async fn no_credential_ever_enters_the_log() {
         .apply(&[
             secret("key", "upstream-s3cret"),
             service("bearer", &upstream.url(), auth(json!({ "bearer": { "fromSecret": "key" } }))),
-            service("basic", &upstream.url(), auth(json!({ "basic": { "username": "u1", "password": { "fromSecret": "key" } } }))),
+            service(
+                "basic",
+                &upstream.url(),
+                auth(json!({ "basic": { "username": "u1", "password": { "fromSecret": "key" } } })),
+            ),
             service("broken", "http://127.0.0.1:1", auth(json!({ "bearer": { "fromSecret": "key" } }))),
         ])
         .await;
@@ -141,12 +151,16 @@ async fn no_credential_ever_enters_the_log() {
         }
     }
     let form = format!("grant_type=client_credentials&client_id={id}&client_secret={client_secret}");
-    let granted = cluster.call(&post("octelium.test", "/oauth2/token", &form).header("Content-Type", "application/x-www-form-urlencoded")).await;
+    let granted = cluster
+        .call(
+            &post("octelium.test", "/oauth2/token", &form).header("Content-Type", "application/x-www-form-urlencoded"),
+        )
+        .await;
     let granted = granted.json()["access_token"].as_str().unwrap().to_owned();
     cluster.call(&post("octelium.test", &format!("/oauth2/token?client_secret={client_secret}"), "")).await;
     cluster.api.try_log_in(&wrong, &[]).await.unwrap_err();
     let stranger: Api = cluster.api.with(&wrong);
-    stranger.core().list_user(Default::default()).await.unwrap_err();
+    stranger.core().list_user(ListUserOptions::default()).await.unwrap_err();
     let refreshed = cluster.api.refresh(&login.refresh).await.unwrap();
 
     let (records, text) = cluster.stop_with_text().await;
@@ -175,11 +189,11 @@ async fn no_credential_ever_enters_the_log() {
 #[tokio::test]
 async fn calls_of_the_control_api_are_recorded() {
     let cluster = Cluster::start().await;
-    cluster.api.core().list_user(Default::default()).await.unwrap();
+    cluster.api.core().list_user(ListUserOptions::default()).await.unwrap();
     let nobody = cluster.api.with("nobody");
-    nobody.core().list_user(Default::default()).await.unwrap_err();
+    nobody.core().list_user(ListUserOptions::default()).await.unwrap_err();
     let token = cluster.api.caller("alice").await;
-    cluster.api.with(&token).core().list_user(Default::default()).await.unwrap_err();
+    cluster.api.with(&token).core().list_user(ListUserOptions::default()).await.unwrap_err();
     let (records, _) = cluster.stop_with_text().await;
     let listed: Vec<_> = records.iter().filter(|record| path_of(record).ends_with("/ListUser")).collect();
     let short: Vec<_> = listed
@@ -191,9 +205,14 @@ async fn calls_of_the_control_api_are_recorded() {
         .collect();
     assert_eq!(
         short,
-        [("ALLOWED", Some("root"), None), ("DENIED", None, Some("UNAUTHENTICATED")), ("DENIED", Some("alice"), Some("DENIED"))]
+        [
+            ("ALLOWED", Some("root"), None),
+            ("DENIED", None, Some("UNAUTHENTICATED")),
+            ("DENIED", Some("alice"), Some("DENIED"))
+        ]
     );
-    let logins = records.iter().filter(|record| path_of(record).ends_with("/AuthenticateWithAuthenticationToken")).count();
+    let logins =
+        records.iter().filter(|record| path_of(record).ends_with("/AuthenticateWithAuthenticationToken")).count();
     assert_eq!(logins, 1);
     assert!(listed.iter().all(|record| record["entry"]["common"]["serviceRef"]["name"] == "default.octelium-api"));
 }

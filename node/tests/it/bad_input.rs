@@ -1,15 +1,12 @@
 //! Bad input of every kind: each has its error, and nothing changes (the "bad input" list; spec: data plane §2, P3).
 
-use octelium_api::{
-    control::{ApplyRequest, Change, change},
-    core::{ListServiceOptions, ListUserOptions},
-};
+use octelium_api::control::{ApplyRequest, Change, change};
 use prost::Message;
 use serde_json::json;
 use tonic::Code;
 
 use crate::support::{
-    api::{Api, violations},
+    api::violations,
     cluster::Cluster,
     http::get,
     manifest::{self, only, resource, rule, service, workload},
@@ -32,7 +29,11 @@ async fn a_malformed_request_is_refused_and_closes_the_connection() {
         (post("Content-Length: +5\r\n"), 400, "content-length is not one number"),
         (post("Content-Length: 99999999999999999999\r\n"), 400, "content-length is not one number"),
         (post("Transfer-Encoding: chunked, chunked\r\n"), 400, "transfer-encoding is not exactly one chunked"),
-        (post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 400, "several transfer-encoding headers"),
+        (
+            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+            400,
+            "several transfer-encoding headers",
+        ),
         (post("Transfer-Encoding: xchunked\r\n"), 400, "transfer-encoding is not exactly one chunked"),
         (post("Transfer-Encoding: gzip\r\n"), 501, "transfer coding is not supported"),
         (post("Transfer-Encoding : chunked\r\n"), 400, "header name"),
@@ -42,13 +43,25 @@ async fn a_malformed_request_is_refused_and_closes_the_connection() {
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), 400, "host is malformed"),
         ("GET / HTTP/1.1\r\nHost: svc.octelium.test/x\r\n\r\n".to_owned(), 400, "host is malformed"),
         ("GET / HTTP/1.1\r\nHost: user@svc.octelium.test\r\n\r\n".to_owned(), 400, "host is malformed"),
-        ("GET http://other.test/ HTTP/1.1\r\nHost: svc.octelium.test\r\n\r\n".to_owned(), 400, "host disagrees with the target"),
+        (
+            "GET http://other.test/ HTTP/1.1\r\nHost: svc.octelium.test\r\n\r\n".to_owned(),
+            400,
+            "host disagrees with the target",
+        ),
         ("GET / HTTP/1.1\nHost: svc.octelium.test\n\n".to_owned(), 400, ""),
         (get("X-Folded: a\r\n b\r\n"), 400, ""),
         (get("X-Null: a\0b\r\n"), 400, ""),
         ("GET / HTTP/2.0\r\nHost: svc.octelium.test\r\n\r\n".to_owned(), 505, "version is not supported"),
-        ("CONNECT svc.octelium.test:443 HTTP/1.1\r\nHost: svc.octelium.test:443\r\n\r\n".to_owned(), 501, "CONNECT is not supported"),
-        ("GET /a b HTTP/1.1\r\nHost: svc.octelium.test\r\n\r\n".to_owned(), 400, "target has a byte that is not printable ASCII"),
+        (
+            "CONNECT svc.octelium.test:443 HTTP/1.1\r\nHost: svc.octelium.test:443\r\n\r\n".to_owned(),
+            501,
+            "CONNECT is not supported",
+        ),
+        (
+            "GET /a b HTTP/1.1\r\nHost: svc.octelium.test\r\n\r\n".to_owned(),
+            400,
+            "target has a byte that is not printable ASCII",
+        ),
         ("GET /#a HTTP/1.1\r\nHost: svc.octelium.test\r\n\r\n".to_owned(), 400, "target has a fragment"),
         (format!("GET /{} HTTP/1.1\r\n{host}\r\n", "a".repeat(9000)), 414, "request line is too long"),
         (get(&format!("X-Long: {}\r\n", "a".repeat(40_000))), 431, "head is too long"),
@@ -65,7 +78,8 @@ async fn a_malformed_request_is_refused_and_closes_the_connection() {
         assert_eq!(answer.body, b"", "{shown:?}");
         assert!(connection.closed().await, "{shown:?}: what follows can't be told from this request");
         assert!(upstream.seen().is_empty(), "{shown:?}");
-        let of_case = |record: &serde_json::Value| record["error"]["cause"].as_str().is_some_and(|cause| cause.contains(reason));
+        let of_case =
+            |record: &serde_json::Value| record["error"]["cause"].as_str().is_some_and(|cause| cause.contains(reason));
         let record = cluster.record(&shown, of_case).await;
         assert_eq!(record["error"]["code"], "REQUEST_MALFORMED", "{shown:?}");
         assert_eq!(record["clientAddress"], "127.0.0.1", "{shown:?}");
@@ -103,16 +117,6 @@ async fn a_path_with_two_readings_is_refused() {
     assert_eq!(connection.call(&get("svc", "/fine")).await.status, 200, "the connection lives on");
 }
 
-/// What a client sees of the cluster: nothing may differ after a refusal.
-async fn everything(api: &Api) -> String {
-    let mut core = api.core();
-    let services = core.list_service(ListServiceOptions::default()).await.unwrap().into_inner().items;
-    let users = core.list_user(ListUserOptions::default()).await.unwrap().into_inner().items;
-    let policies = core.list_policy(Default::default()).await.unwrap().into_inner().items;
-    let secrets = core.list_secret(Default::default()).await.unwrap().into_inner().items;
-    format!("{services:?} {users:?} {policies:?} {secrets:?}")
-}
-
 /// A text that can't be read is told before anything is sent, with its place.
 #[tokio::test]
 async fn a_text_that_is_no_manifest_is_told_by_line_and_column() {
@@ -120,7 +124,11 @@ async fn a_text_that_is_no_manifest_is_told_by_line_and_column() {
     assert_eq!(manifest::read(fine).unwrap().len(), 1);
     for (from, to, expected) in [
         ("kind: Service", "kind: Servise", "test.yaml:1:7: kind: unknown kind `Servise`; did you mean `Service`?"),
-        ("  mode: HTTP", "  mode: HTTP\n  isPublc: true", "test.yaml:6:3: spec.isPublc: unknown key; did you mean `isPublic`?"),
+        (
+            "  mode: HTTP",
+            "  mode: HTTP\n  isPublc: true",
+            "test.yaml:6:3: spec.isPublc: unknown key; did you mean `isPublic`?",
+        ),
         ("  mode: HTTP", "  mode: HTTP\n  port: eighty", "test.yaml:6:9: spec.port: "),
         ("  mode: HTTP", "  mode: HTTP\n  isPublic: 'yes'", "test.yaml:6:13: spec.isPublic: "),
         ("  mode: HTTP", "  mode: HTPP", "test.yaml:5:9: spec.mode: "),
@@ -139,21 +147,41 @@ async fn a_wrong_change_is_refused_as_a_whole_and_says_where() {
     let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
     let url = upstream.url();
     cluster.api.apply(&[service("there", &url, json!({}))]).await;
-    let before = everything(&cluster.api).await;
+    let before = cluster.api.versions().await;
     let svc = |more: serde_json::Value| service("svc", &url, more);
     let http = |http: serde_json::Value| svc(json!({ "config": { "http": http } }));
     let bearer = json!({ "bearer": { "fromSecret": "no-such" } });
     for (what, document, field, message) in [
-        ("a missing Secret", http(json!({ "auth": bearer })), "spec.config.http.auth.bearer.fromSecret", "there is no Secret `no-such`"),
-        ("a missing Policy", svc(json!({ "authorization": { "policies": ["no-such"] } })), "spec.authorization.policies[0]", "there is no Policy `no-such`"),
-        ("a missing User", resource("Credential", "key", json!({ "type": "AUTH_TOKEN", "user": "no-such" })), "spec.user", "there is no User `no-such`"),
-        ("a missing Group", resource("User", "bob", json!({ "type": "WORKLOAD", "groups": ["no-such"] })), "spec.groups[0]", "there is no Group `no-such`"),
+        (
+            "a missing Secret",
+            http(json!({ "auth": bearer })),
+            "spec.config.http.auth.bearer.fromSecret",
+            "there is no Secret `no-such`",
+        ),
+        (
+            "a missing Policy",
+            svc(json!({ "authorization": { "policies": ["no-such"] } })),
+            "spec.authorization.policies[0]",
+            "there is no Policy `no-such`",
+        ),
+        (
+            "a missing User",
+            resource("Credential", "key", json!({ "type": "AUTH_TOKEN", "user": "no-such" })),
+            "spec.user",
+            "there is no User `no-such`",
+        ),
+        (
+            "a missing Group",
+            resource("User", "bob", json!({ "type": "WORKLOAD", "groups": ["no-such"] })),
+            "spec.groups[0]",
+            "there is no Group `no-such`",
+        ),
         ("a missing Namespace", service("svc.no-such", &url, json!({})), "metadata.name", "no-such"),
         (
             "a typo in an expression",
             svc(only(&[rule("ALLOW", "ctx.user.metadata.name == \"a\" &&\n  ctx.usr.metadata.name == \"b\"")])),
             "spec.authorization.inlinePolicies[0].spec.rules[0].condition.match",
-            "line 2, column 6: ",
+            "line 2, column 7: `ctx` has no field `usr`; did you mean `user`?",
         ),
         (
             "an expression that isn't one",
@@ -163,46 +191,79 @@ async fn a_wrong_change_is_refused_as_a_whole_and_says_where() {
         ),
         ("a bad scheme", service("svc", "ftp://a.example", json!({})), "spec.config.upstream.url", "scheme `ftp`"),
         ("no URL", service("svc", "a.example", json!({})), "spec.config.upstream.url", "needs a scheme"),
-        ("a password in the URL", service("svc", "http://u:p@a.example", json!({})), "spec.config.upstream.url", "user or password"),
+        (
+            "a password in the URL",
+            service("svc", "http://u:p@a.example", json!({})),
+            "spec.config.upstream.url",
+            "user or password",
+        ),
         ("a path in the URL", service("svc", "http://a.example/x", json!({})), "spec.config.upstream.url", "addPrefix"),
         ("a bad name", service("Svc_1", &url, json!({})), "metadata.name", ""),
         ("a port out of range", svc(json!({ "port": 70_000 })), "spec.port", "out of range"),
-        ("anonymous and private", svc(json!({ "isAnonymous": true, "isPublic": false, "authorization": null })), "spec.isAnonymous", "needs `isPublic: true`"),
-        ("policies that nobody evaluates", svc(json!({ "isAnonymous": true })), "spec.authorization", "enableAnonymous"),
-        ("a header that frames", http(json!({ "auth": { "custom": { "header": "Host", "value": { "fromSecret": "x" } } } })), "spec.config.http.auth.custom.header", ""),
+        (
+            "anonymous and private",
+            svc(json!({ "isAnonymous": true, "isPublic": false, "authorization": null })),
+            "spec.isAnonymous",
+            "needs `isPublic: true`",
+        ),
+        (
+            "policies that nobody evaluates",
+            svc(json!({ "isAnonymous": true })),
+            "spec.authorization",
+            "enableAnonymous",
+        ),
+        (
+            "a header that frames",
+            http(json!({ "auth": { "custom": { "header": "Host", "value": { "fromSecret": "x" } } } })),
+            "spec.config.http.auth.custom.header",
+            "",
+        ),
         ("a feature of later", http(json!({ "retry": {} })), "spec.config.http.retry", "not supported yet"),
         (
             "a configuration that isn't there",
-            svc(json!({ "dynamicConfig": { "configs": [{ "name": "one" }], "rules": [{ "condition": { "matchAny": true }, "configName": "two" }] } })),
+            svc(
+                json!({ "dynamicConfig": { "configs": [{ "name": "one" }], "rules": [{ "condition": { "matchAny": true }, "configName": "two" }] } }),
+            ),
             "spec.dynamicConfig.rules[0].configName",
             "two",
         ),
     ] {
-        let text = manifest::text(&[workload("alice"), document, service("there", "http://changed.example", json!({}))]);
+        let text =
+            manifest::text(&[workload("alice"), document, service("there", "http://changed.example", json!({}))]);
         let status = cluster.api.try_apply(&text).await.expect_err(what);
         let found = violations(&status);
         let expected = format!("changes[1].{field}");
         assert!(found.iter().any(|(path, text)| *path == expected && text.contains(message)), "{what}: {found:?}");
         assert!(status.message().contains(&expected), "{what}: {status:?}");
-        assert_eq!(everything(&cluster.api).await, before, "{what}");
+        assert_eq!(cluster.api.versions().await, before, "{what}");
     }
     // Two of one name, and two mistakes in one change.
     let twice = manifest::text(&[svc(json!({})), svc(json!({ "port": 81 }))]);
-    let found = violations(&cluster.api.try_apply(&twice).await.unwrap_err());
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].0.starts_with("changes[1]") && found[0].1.contains("changes[0]"), "{found:?}");
-    let two = manifest::text(&[service("one", "ftp://x", json!({})), svc(json!({ "authorization": { "policies": ["no-such"] } }))]);
+    let errors = manifest::read(&twice).unwrap_err();
+    assert_eq!(errors, ["test.yaml:3:38: metadata.name: Service `svc.default` is already given at test.yaml:1:38"]);
+    // The server says so too, to clients that don't.
+    let mut changes = manifest::read(&svc(json!({})).to_string()).unwrap();
+    changes.extend(manifest::read(&svc(json!({ "port": 81 })).to_string()).unwrap());
+    let status = cluster.api.control().apply(ApplyRequest { changes, ..ApplyRequest::default() }).await.unwrap_err();
+    assert_eq!(
+        violations(&status),
+        [("changes[1].metadata.name".to_owned(), "Service `svc.default` is changed twice".to_owned())]
+    );
+    let two = manifest::text(&[
+        service("one", "ftp://x", json!({})),
+        svc(json!({ "authorization": { "policies": ["no-such"] } })),
+    ]);
     let found = violations(&cluster.api.try_apply(&two).await.unwrap_err());
     let fields: Vec<_> = found.iter().map(|(field, _)| field.split('.').next().unwrap()).collect();
     assert!(fields.contains(&"changes[0]"), "{found:?}");
-    assert_eq!(everything(&cluster.api).await, before);
+    assert_eq!(cluster.api.versions().await, before);
 }
 
 /// What a client sends that isn't ours, or newer than this server.
 #[tokio::test]
 async fn unknown_kinds_and_fields_are_refused() {
     let cluster = Cluster::start().await;
-    let before = everything(&cluster.api).await;
+    let before = cluster.api.versions().await;
     let user = &manifest::read(&workload("alice").to_string()).unwrap()[0];
     let Some(change::Change::Put(bytes)) = user.change.clone() else { panic!("a put") };
     // Field 99, a varint.
@@ -226,5 +287,5 @@ async fn unknown_kinds_and_fields_are_refused() {
     let status = cluster.api.raw("/octelium.control.v1.ControlService/Apply", bytes).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     assert!(status.message().contains("99"), "{status:?}");
-    assert_eq!(everything(&cluster.api).await, before);
+    assert_eq!(cluster.api.versions().await, before);
 }

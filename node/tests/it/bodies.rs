@@ -14,6 +14,13 @@ use crate::support::{
     upstream::Upstream,
 };
 
+/// The head of an upload.
+fn head(host: &str, path: &str, token: &str, framing: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: {host}.octelium.test\r\nX-Octelium-Auth: {token}\r\n{framing}\r\n\r\n")
+}
+
+const CHUNKED: &str = "Transfer-Encoding: chunked";
+
 const ADULT: &str = "ctx.request.http.bodyMap.age > 18";
 
 /// B1, B4: the rule sees the object, the upstream gets the bytes.
@@ -51,8 +58,8 @@ async fn a_rule_reads_the_json_body_and_the_upstream_gets_the_same_bytes() {
     }
     // Sent in chunks, it is read just so, and no other framing reaches the upstream.
     let mut connection = cluster.connect().await;
-    let head = format!("POST / HTTP/1.1\r\nHost: svc.octelium.test\r\nX-Octelium-Auth: {token}\r\nTransfer-Encoding: chunked\r\n\r\n");
-    connection.send(format!("{head}4\r\n{{\"ag\r\n7;x=y\r\ne\": 19}}\r\n0\r\n\r\n")).await;
+    let chunked = head("svc", "/", &token, CHUNKED);
+    connection.send(format!("{chunked}4\r\n{{\"ag\r\n7;x=y\r\ne\": 19}}\r\n0\r\n\r\n")).await;
     assert_eq!(connection.answer().await.short(), (200, ""));
     assert_eq!(upstream.only().body, br#"{"age": 19}"#);
 }
@@ -94,12 +101,12 @@ async fn a_body_over_the_limit_is_refused() {
     let token = cluster.api.caller("alice").await;
     for (host, length) in [("rule", (2 << 20) + 1), ("small", 11), ("rule", usize::MAX >> 1)] {
         let mut connection = cluster.connect().await;
-        connection.send(format!("POST / HTTP/1.1\r\nHost: {host}.octelium.test\r\nX-Octelium-Auth: {token}\r\nContent-Length: {length}\r\n\r\n")).await;
+        connection.send(head(host, "/", &token, &format!("Content-Length: {length}"))).await;
         assert_eq!(connection.answer().await.short(), (413, "BODY_TOO_LARGE"), "{host}: before any of it");
     }
     for (host, chunk, count) in [("rule", 64 << 10, 33), ("small", 6, 2)] {
         let mut connection = cluster.connect().await;
-        connection.send(format!("POST / HTTP/1.1\r\nHost: {host}.octelium.test\r\nX-Octelium-Auth: {token}\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+        connection.send(head(host, "/", &token, CHUNKED)).await;
         for _ in 0..count {
             connection.send(format!("{chunk:x}\r\n{}\r\n", "a".repeat(chunk))).await;
         }
@@ -118,8 +125,7 @@ async fn an_upload_is_streamed_where_no_rule_reads_it() {
     cluster.api.apply(&[service("svc", &url, only(&[rule("ALLOW", r#"ctx.request.http.path == "/up""#)]))]).await;
     let token = cluster.api.caller("alice").await;
     let mut connection = cluster.connect().await;
-    let head = format!("POST /up HTTP/1.1\r\nHost: svc.octelium.test\r\nX-Octelium-Auth: {token}\r\n");
-    connection.send(format!("{head}Content-Length: 10\r\n\r\nfirst")).await;
+    connection.send(head("svc", "/up", &token, "Content-Length: 10") + "first").await;
 
     let (mut stream, _) = soon("the upload", upstream.accept()).await.unwrap();
     let mut seen = Vec::new();
@@ -150,15 +156,15 @@ async fn nothing_is_sent_on_before_a_body_that_a_rule_reads_is_whole() {
     cluster.api.apply(&[service("svc", &upstream.url(), only(&[rule("ALLOW", ADULT)]))]).await;
     let token = cluster.api.caller("alice").await;
     let mut connection = cluster.connect().await;
-    let head = format!("POST /cut HTTP/1.1\r\nHost: svc.octelium.test\r\nX-Octelium-Auth: {token}\r\n");
-    connection.send(format!("{head}Content-Length: 100\r\n\r\n{{\"age\": 19, ")).await;
+    connection.send(head("svc", "/cut", &token, "Content-Length: 100") + r#"{"age": 19, "#).await;
     drop(connection);
-    let record = cluster.record("the cut upload", |record| record["entry"]["info"]["http"]["request"]["path"] == "/cut").await;
+    let record =
+        cluster.record("the cut upload", |record| record["entry"]["info"]["http"]["request"]["path"] == "/cut").await;
     assert_eq!(record["entry"]["common"]["status"], "DENIED");
     assert_eq!(upstream.connections(), 0);
 
     let mut connection = cluster.connect().await;
-    connection.send(format!("{head}Transfer-Encoding: chunked\r\n\r\nb\r\n{{\"age\": 19}}\r\nno chunk\r\n")).await;
+    connection.send(head("svc", "/cut", &token, CHUNKED) + "b\r\n{\"age\": 19}\r\nno chunk\r\n").await;
     assert_eq!(connection.answer().await.short(), (400, "BODY_BROKEN"));
     assert_eq!(upstream.connections(), 0);
 }
@@ -194,12 +200,17 @@ async fn large_bodies_pass_intact_both_ways() {
         for is_tls in [false, true] {
             let mut connection = if is_tls { cluster.connect_tls(host).await } else { cluster.connect().await };
             let answer = connection.call(&post(host, "/", &body).token(&token)).await;
-            assert!(answer.status == 200 && answer.body == body, "{host} {is_tls}: {} {}", answer.status, answer.body.len());
+            assert!(
+                answer.status == 200 && answer.body == body,
+                "{host} {is_tls}: {} {}",
+                answer.status,
+                answer.body.len()
+            );
             assert!(upstream.only().body == body);
         }
     }
     let mut connection = cluster.connect().await;
-    connection.send(format!("POST / HTTP/1.1\r\nHost: svc.octelium.test\r\nX-Octelium-Auth: {token}\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+    connection.send(head("svc", "/", &token, CHUNKED)).await;
     for chunk in body.chunks(100_000) {
         connection.send([format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()).await;
     }
@@ -214,7 +225,9 @@ async fn the_json_mode_wants_an_object() {
     let spec = json!({ "config": { "http": { "enableRequestBuffering": true, "body": { "mode": "JSON" } } } });
     cluster.api.apply(&[service("svc", &upstream.url(), spec)]).await;
     let token = cluster.api.caller("alice").await;
-    for (body, expected) in [(r#"{"a":1}"#, (200, "")), ("[1]", (400, "BODY_INVALID")), ("text", (400, "BODY_INVALID")), ("", (200, ""))] {
+    for (body, expected) in
+        [(r#"{"a":1}"#, (200, "")), ("[1]", (400, "BODY_INVALID")), ("text", (400, "BODY_INVALID")), ("", (200, ""))]
+    {
         assert_eq!(cluster.call(&post("svc", "/", body).token(&token)).await.short(), expected, "{body}");
     }
     assert_eq!(upstream.seen().len(), 2);

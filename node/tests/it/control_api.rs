@@ -2,7 +2,7 @@
 
 use octelium_api::{
     control::{ApplyRequest, Change, change, result::Operation},
-    core::ListUserOptions,
+    core::{ListDeviceOptions, ListUserOptions},
     meta::ObjectReference,
 };
 use serde_json::json;
@@ -51,7 +51,10 @@ async fn nobody_pulls_the_ladder_up_behind_himself() {
     let cluster = Cluster::start().await;
     let disabled = resource("User", "root", json!({ "type": "WORKLOAD", "isDisabled": true }));
     assert_eq!(code(cluster.api.try_apply(&disabled.to_string()).await), Code::PermissionDenied);
-    assert_eq!(code(cluster.api.core().delete_user(crate::support::api::deletion("root")).await), Code::PermissionDenied);
+    assert_eq!(
+        code(cluster.api.core().delete_user(crate::support::api::deletion("root")).await),
+        Code::PermissionDenied
+    );
 }
 
 #[tokio::test]
@@ -85,10 +88,11 @@ async fn a_change_is_told_by_what_it_did_and_repeated_without_effect() {
         kind: kind.to_owned(),
         change: Some(change::Change::Delete(ObjectReference { name: name.to_owned(), ..ObjectReference::default() })),
     };
-    let request = ApplyRequest { changes: vec![delete("Service", "svc"), delete("User", "alice")], ..ApplyRequest::default() };
+    let request =
+        ApplyRequest { changes: vec![delete("Service", "svc"), delete("User", "alice")], ..ApplyRequest::default() };
     let deleted = control.apply(request.clone()).await.unwrap().into_inner();
     assert!(deleted.results.iter().all(|result| result.operation() == Operation::Deleted));
-    assert_eq!(code(control.apply(request).await), Code::InvalidArgument, "there is nothing left to delete");
+    assert_eq!(code(control.apply(request).await), Code::NotFound, "there is nothing left to delete");
 }
 
 /// A caller of a Service's connection can't reach the API on it, nor the other way round.
@@ -107,7 +111,8 @@ async fn the_api_is_reached_by_its_own_name_over_http2_alone() {
 
     // HTTP/2 under the API's TLS name with another authority.
     cluster.api.apply(&[service("svc", "http://a.example", json!({}))]).await;
-    let mixed = Api::anonymous_as(cluster.https, &cluster.node.ca_file, "octelium-api.octelium.test", "svc.octelium.test");
+    let mixed =
+        Api::anonymous_as(cluster.https, &cluster.node.ca_file, "octelium-api.octelium.test", "svc.octelium.test");
     let status = mixed.core().list_user(ListUserOptions::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound, "{status:?}");
 
@@ -121,8 +126,11 @@ async fn the_api_is_reached_by_its_own_name_over_http2_alone() {
 #[tokio::test]
 async fn what_is_not_served_is_unimplemented() {
     let cluster = Cluster::start().await;
-    assert_eq!(code(cluster.api.core().list_device(Default::default()).await), Code::Unimplemented);
-    assert_eq!(code(cluster.api.raw("/octelium.api.main.core.v1.MainService/NoSuch", Vec::new()).await), Code::Unimplemented);
+    assert_eq!(code(cluster.api.core().list_device(ListDeviceOptions::default()).await), Code::Unimplemented);
+    assert_eq!(
+        code(cluster.api.raw("/octelium.api.main.core.v1.MainService/NoSuch", Vec::new()).await),
+        Code::Unimplemented
+    );
     assert_eq!(code(cluster.api.raw("/no.such.Service/Method", Vec::new()).await), Code::Unimplemented);
     assert_eq!(code(cluster.api.raw("/not-grpc", Vec::new()).await), Code::Unimplemented);
 }

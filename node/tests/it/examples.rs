@@ -178,10 +178,7 @@ async fn the_example_of_attributes_wants_all_of_them() {
 async fn what_is_not_served_yet_is_refused_by_name() {
     let stage = Stage::new().await;
     // So that nothing but the feature speaks against them.
-    stage
-        .api
-        .apply(&[workload("eu-central-2"), secret("reg-password", "x"), secret("ghcr-token", "x")])
-        .await;
+    stage.api.apply(&[workload("eu-central-2"), secret("reg-password", "x"), secret("ghcr-token", "x")]).await;
     for (text, expected) in [
         (example!("02-connected-session"), &[("spec.config.upstream.user", "tunnels")][..]),
         (example!("04-managed-container"), &[("spec.config.upstream.container", "managed containers")]),

@@ -40,7 +40,11 @@ async fn the_first_carrier_that_is_present_decides() {
         ("cookie in the second header", vec![("Cookie", "a=1".to_owned()), ("Cookie", cookie(&good))], 200),
         ("bearer", vec![("Authorization", bearer(&good))], 200),
         ("bearer in lower case", vec![("authorization", format!("bearer {good}"))], 200),
-        ("header before bad ones", vec![("X-Octelium-Auth", good.clone()), ("Cookie", cookie(&bad)), ("Authorization", bearer(&bad))], 200),
+        (
+            "header before bad ones",
+            vec![("X-Octelium-Auth", good.clone()), ("Cookie", cookie(&bad)), ("Authorization", bearer(&bad))],
+            200,
+        ),
         ("cookie before a bad bearer", vec![("Cookie", cookie(&good)), ("Authorization", bearer(&bad))], 200),
         ("an empty header is absent", vec![("X-Octelium-Auth", String::new()), ("Authorization", bearer(&good))], 200),
         ("bad header, good cookie", vec![("X-Octelium-Auth", bad.clone()), ("Cookie", cookie(&good))], 401),
@@ -97,8 +101,16 @@ async fn what_is_no_access_token_of_this_cluster_is_401() {
         ("the root's own token", cluster.node.root_token.clone().unwrap(), "the token is of another kind"),
         ("an expired one", keys.mint(&Token { expires_unix: 1_000_000_000, ..said }), "the token has expired"),
         ("one that never expires", keys.mint(&Token { expires_unix: 0, ..said }), "the token is malformed"),
-        ("one of a Session that never was", keys.mint(&Token { subject: said.subject ^ 1, ..said }), "the token's Session is gone"),
-        ("one that was never issued", keys.mint(&Token { id: said.id ^ 1, ..said }), "the token was replaced or its life is over"),
+        (
+            "one of a Session that never was",
+            keys.mint(&Token { subject: said.subject ^ 1, ..said }),
+            "the token's Session is gone",
+        ),
+        (
+            "one that was never issued",
+            keys.mint(&Token { id: said.id ^ 1, ..said }),
+            "the token was replaced or its life is over",
+        ),
     ] {
         let mut call = get("svc", "/");
         if !token.is_empty() {
@@ -227,14 +239,16 @@ async fn what_expires_is_refused_from_then_on() {
     let (cluster, _upstream) = open().await;
     let mut who = caller(&cluster).await;
     who.set_session(|spec| spec.expires_at = Some(seconds_ahead(2))).await;
-    let answer = until("the Session to expire", async || Some(who.call().await).filter(|answer| answer.status != 200)).await;
+    let answer =
+        until("the Session to expire", async || Some(who.call().await).filter(|answer| answer.status != 200)).await;
     assert_eq!(answer.short(), (401, "UNAUTHENTICATED"));
 
     let mut who = caller(&cluster).await;
     let mut credential = cluster.api.get_credential(&who.login.credential).await;
     credential.spec.as_mut().unwrap().expires_at = Some(seconds_ahead(2));
     cluster.api.core().update_credential(credential).await.unwrap();
-    let answer = until("the Credential to expire", async || Some(who.call().await).filter(|answer| answer.status != 200)).await;
+    let answer =
+        until("the Credential to expire", async || Some(who.call().await).filter(|answer| answer.status != 200)).await;
     assert_eq!(answer.short(), (401, "UNAUTHENTICATED"));
     assert_eq!(cluster.api.try_log_in(&who.login.shown, &[]).await.unwrap_err().code(), Code::Unauthenticated);
 }
@@ -307,7 +321,9 @@ async fn scopes_narrow_what_a_session_reaches() {
     // Scopes hold for the control API too (S-11, S-12).
     let full = json!({ "authorization": { "policies": ["allow-all"] } });
     for (scopes, code) in [
-        (&["service:*"][..], Code::PermissionDenied),
+        (&["service:svc1"][..], Code::PermissionDenied),
+        // The API is a Service too, and this scope says any.
+        (&["service:*"], Code::Ok),
         (&["api:cluster"], Code::PermissionDenied),
         (&["api:core.MainService/GetUser"], Code::PermissionDenied),
         (&["api:core.MainService/ListUser"], Code::Ok),

@@ -1,5 +1,6 @@
 //! A node as its callers see it: real sockets, real TLS, real upstreams. One binary, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on may stop; clippy.toml exempts only the test functions")]
+#![allow(clippy::disallowed_methods, clippy::large_futures, reason = "tests are the edge of their program")]
 
 mod access_log;
 mod bad_input;

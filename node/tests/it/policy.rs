@@ -66,7 +66,10 @@ impl World {
         let Type::AccessToken(token) = api.generate("alice-key").await else { panic!("an access token") };
         let path = format!("/{}", uuid::Uuid::new_v4());
         let answer = self.cluster.call(&get("svc.ns", &path).token(&token.access_token)).await;
-        let record = self.cluster.record(&path, |record| record["entry"]["info"]["http"]["request"]["path"] == path.as_str()).await;
+        let record = self
+            .cluster
+            .record(&path, |record| record["entry"]["info"]["http"]["request"]["path"] == path.as_str())
+            .await;
         (answer, record["entry"]["common"]["reason"].clone())
     }
 }
@@ -90,12 +93,24 @@ async fn rules_of_all_sources_are_decided_by_priority_and_deny_comes_first() {
         ("P-18", Attached { credential: vec![allow()], service: vec![deny()], ..default() }, Err("svc.ns")),
         ("P-20", Attached { service: vec![allow()], namespace: vec![deny()], ..default() }, Err("ns")),
         ("P-21", Attached { service: vec![deny()], user: vec![at(-1, allow())], ..default() }, Ok("alice")),
-        ("P-22", Attached { service: vec![allow()], user: vec![at(-1, allow())], group: vec![at(-1, deny())], ..default() }, Err("staff")),
+        (
+            "P-22",
+            Attached { service: vec![allow()], user: vec![at(-1, allow())], group: vec![at(-1, deny())], ..default() },
+            Err("staff"),
+        ),
         ("P-23", Attached { service: vec![at(2, allow())], group: vec![at(-1, deny())], ..default() }, Err("staff")),
         ("P-24", Attached { service: vec![at(-2, allow())], group: vec![at(-1, deny())], ..default() }, Ok("svc.ns")),
         ("G-15", Attached { service: vec![allow(), at(-1, deny())], ..default() }, Err("svc.ns")),
-        ("L error in ALLOW", Attached { service: vec![rule("ALLOW", "1 / 0 == 1")], ..default() }, Err("NO_POLICY_MATCH")),
-        ("L error in DENY", Attached { service: vec![allow(), rule("DENY", "1 / 0 == 1")], ..default() }, Err("svc.ns")),
+        (
+            "L error in ALLOW",
+            Attached { service: vec![rule("ALLOW", "1 / 0 == 1")], ..default() },
+            Err("NO_POLICY_MATCH"),
+        ),
+        (
+            "L error in DENY",
+            Attached { service: vec![allow(), rule("DENY", "1 / 0 == 1")], ..default() },
+            Err("svc.ns"),
+        ),
     ] {
         let (answer, reason) = world.call(attached).await;
         let owner = match expected {
@@ -125,7 +140,8 @@ async fn rules_of_all_sources_are_decided_by_priority_and_deny_comes_first() {
 async fn the_clusters_own_policies_hold_for_every_service() {
     let world = World::new().await;
     let https_only = rule("DENY", r#"ctx.request.http.scheme == "http" && ctx.service.metadata.name == "svc.ns""#);
-    let (answer, reason) = world.call(Attached { service: vec![allow()], cluster: vec![https_only], ..Attached::default() }).await;
+    let (answer, reason) =
+        world.call(Attached { service: vec![allow()], cluster: vec![https_only], ..Attached::default() }).await;
     assert_eq!(answer.short(), (403, "DENIED"));
     assert_eq!(reason["details"]["policyMatch"]["inlinePolicy"]["resourceRef"]["kind"], "ClusterConfig", "{reason}");
 }

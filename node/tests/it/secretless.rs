@@ -76,7 +76,10 @@ async fn without_the_secret_nothing_is_sent() {
 #[tokio::test]
 async fn a_changed_secret_is_used_by_the_next_request() {
     let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
-    cluster.api.apply(&[secret("key", "first"), with_auth(&upstream.url(), json!({ "bearer": { "fromSecret": "key" } }))]).await;
+    cluster
+        .api
+        .apply(&[secret("key", "first"), with_auth(&upstream.url(), json!({ "bearer": { "fromSecret": "key" } }))])
+        .await;
     let token = cluster.api.caller("alice").await;
     let mut connection = cluster.connect().await;
     for value in ["first", "second", "third", "first"] {

@@ -41,9 +41,13 @@ async fn an_anonymous_service_asks_for_nothing_and_keeps_the_callers_authorizati
     cluster.api.apply(&[anonymous(&upstream.url(), Value::Null)]).await;
     assert_eq!(cluster.call(&get("svc", "/anybody")).await.status, 200);
     upstream.only();
-    let record = cluster.record("anybody", |record| record["entry"]["info"]["http"]["request"]["path"] == "/anybody").await;
+    let record =
+        cluster.record("anybody", |record| record["entry"]["info"]["http"]["request"]["path"] == "/anybody").await;
     let common = &record["entry"]["common"];
-    assert_eq!((&common["status"], &common["isAnonymous"], &common["userRef"]), (&json!("ALLOWED"), &json!(true), &Value::Null));
+    assert_eq!(
+        (&common["status"], &common["isAnonymous"], &common["userRef"]),
+        (&json!("ALLOWED"), &json!(true), &Value::Null)
+    );
 
     let call = get("svc", "/")
         .header("Authorization", "Basic b2N0bzpjYXQ=")
@@ -78,7 +82,9 @@ async fn an_anonymous_service_with_policies_is_decided_by_them_alone() {
     ] {
         cluster.api.apply(&[anonymous(&upstream.url(), authorization.clone())]).await;
         for (target, status) in [("/", root), ("/about", about)] {
-            for call in [get("svc", target), get("svc", target).token(&token), get("svc", target).header("Accept", "text/html")] {
+            for call in
+                [get("svc", target), get("svc", target).token(&token), get("svc", target).header("Accept", "text/html")]
+            {
                 let answer = cluster.call(&call).await;
                 assert_eq!(answer.status, status, "{authorization} {target}");
             }
@@ -143,6 +149,8 @@ async fn without_a_default_nothing_is_chosen_for_what_no_rule_matches() {
 #[tokio::test]
 async fn a_configuration_is_laid_over_its_parent() {
     let (cluster, upstream, other) = (Cluster::start().await, Upstream::ok().await, Upstream::ok().await);
+    let by_header = |name: &str| choice(&format!(r#"ctx.request.http.headers["x-config"] == "{name}""#), name);
+    let rules = ["alone", "child", "keyed", "grown"].map(by_header);
     let spec = json!({
         "config": { "http": { "auth": { "bearer": { "fromSecret": "one" } }, "path": { "removePrefix": "/api" } } },
         "dynamicConfig": {
@@ -152,7 +160,7 @@ async fn a_configuration_is_laid_over_its_parent() {
                 { "name": "keyed", "parent": "default", "upstream": { "url": other.url() }, "http": { "auth": { "bearer": { "fromSecret": "two" } } } },
                 { "name": "grown", "parent": "alone", "http": { "path": { "addPrefix": "/grown" } } },
             ],
-            "rules": ["alone", "child", "keyed", "grown"].map(|name| choice(&format!(r#"ctx.request.http.headers["x-config"] == "{name}""#), name)),
+            "rules": rules,
         },
     });
     cluster.api.apply(&[secret("one", "1st"), secret("two", "2nd"), service("svc", &upstream.url(), spec)]).await;
@@ -164,7 +172,11 @@ async fn a_configuration_is_laid_over_its_parent() {
         ("keyed", &other, "/x", Some("Bearer 2nd")),
         ("grown", &other, "/grown/api/x", None),
     ] {
-        assert_eq!(cluster.call(&get("svc", "/api/x").header("X-Config", name).token(&token)).await.status, 200, "{name}");
+        assert_eq!(
+            cluster.call(&get("svc", "/api/x").header("X-Config", name).token(&token)).await.status,
+            200,
+            "{name}"
+        );
         let seen = server.only();
         assert_eq!((seen.target.as_str(), seen.header("authorization")), (target, authorization), "{name}");
     }
@@ -191,7 +203,9 @@ async fn configurations_by_group_have_secrets_of_their_own() {
         ])
         .await;
     let token = cluster.api.caller("alice").await;
-    for (groups, server, value) in [(json!(["dev"]), &dev, "Bearer for-dev"), (json!(["dev", "prod"]), &prod, "Bearer for-prod")] {
+    for (groups, server, value) in
+        [(json!(["dev"]), &dev, "Bearer for-dev"), (json!(["dev", "prod"]), &prod, "Bearer for-prod")]
+    {
         let mut user = workload("alice");
         merge(&mut user["spec"], json!({ "groups": groups }));
         cluster.api.apply(&[user]).await;

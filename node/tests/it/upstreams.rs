@@ -1,7 +1,10 @@
 //! Upstreams that fail in every way, and callers that leave (spec: data plane §12.1, §12.13 V11).
 
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use octelium_node::config::Settings;
 
@@ -14,7 +17,7 @@ use crate::support::{
 };
 
 async fn impatient(resolve: Vec<String>) -> Cluster {
-    let (head, connect) = (Some("300ms".to_owned()), Some("2s".to_owned()));
+    let (head, connect) = (Some("300ms".to_owned()), Some("1s".to_owned()));
     Cluster::with(Settings {
         upstream_head_timeout: head,
         upstream_connect_timeout: connect,
@@ -41,7 +44,9 @@ async fn every_failure_of_an_upstream_has_its_code() {
         "/garbage" => last("\x01\x02\x03 not HTTP\r\n\r\n"),
         "/ssh" => last("SSH-2.0-OpenSSH_9.2\r\n\r\n"),
         "/two-lengths" => last("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
-        "/length-and-chunked" => last("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        "/length-and-chunked" => {
+            last("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        }
         "/bad-length" => last("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),
         "/switches" => last("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"),
         "/long-head" => last(&format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "a".repeat(100_000))),
@@ -50,6 +55,13 @@ async fn every_failure_of_an_upstream_has_its_code() {
         other => answer("200 OK", &[], other),
     })
     .await;
+    let greets = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain = format!("https://{}", greets.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = greets.accept().await {
+            stream.write_all(b"220 ready\r\n").await.unwrap();
+        }
+    });
     let refuses = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     cluster
         .api
@@ -57,7 +69,9 @@ async fn every_failure_of_an_upstream_has_its_code() {
             service("svc", &upstream.url(), json!({})),
             service("refuses", &format!("http://{refuses}"), json!({})),
             service("unknown", "http://does-not-exist.invalid", json!({})),
-            service("plain", &upstream.url().replace("http:", "https:"), json!({})),
+            service("plain", &plain, json!({})),
+            // It waits for the end of a head that a TLS client never sends.
+            service("mute", &upstream.url().replace("http:", "https:"), json!({})),
         ])
         .await;
     let token = cluster.api.caller("alice").await;
@@ -65,6 +79,7 @@ async fn every_failure_of_an_upstream_has_its_code() {
         ("refuses", "/refuses", (502, "UPSTREAM_UNREACHABLE")),
         ("unknown", "/unknown", (502, "UPSTREAM_UNREACHABLE")),
         ("plain", "/no-tls", (502, "UPSTREAM_UNREACHABLE")),
+        ("mute", "/no-handshake", (504, "UPSTREAM_TIMEOUT")),
         ("svc", "/hangs", (504, "UPSTREAM_TIMEOUT")),
         ("svc", "/resets", (502, "UPSTREAM_CLOSED")),
         ("svc", "/closes", (502, "UPSTREAM_CLOSED")),
@@ -132,7 +147,6 @@ async fn a_caller_that_leaves_is_recorded_as_aborted_and_the_upstream_is_let_go(
     let url = format!("http://{}", upstream.local_addr().unwrap());
     cluster.api.apply(&[service("svc", &url, json!({}))]).await;
     let token = cluster.api.caller("alice").await;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     // Before the answer, and in the middle of it.
     for (path, answer) in [("/before", ""), ("/within", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")] {
         let mut connection = cluster.connect().await;
@@ -147,7 +161,11 @@ async fn a_caller_that_leaves_is_recorded_as_aborted_and_the_upstream_is_let_go(
             }
         }
         drop(connection);
-        assert_eq!(soon("the end of the upstream's connection", stream.read(&mut head)).await.unwrap_or(0), 0, "{path}");
+        assert_eq!(
+            soon("the end of the upstream's connection", stream.read(&mut head)).await.unwrap_or(0),
+            0,
+            "{path}"
+        );
         let record = cluster.record(path, |record| path_of(record) == path).await;
         assert_eq!(record["isAborted"], true, "{path}");
         assert_eq!(record["entry"]["common"]["status"], "ALLOWED", "{path}");
@@ -193,7 +211,12 @@ async fn an_https_upstream_must_prove_itself() {
         ("another name", "wrong.example.com", json!({ "trustedCAs": [authority.pem] }), (502, "UPSTREAM_UNREACHABLE")),
         ("no proof", "wrong.example.com", json!({ "insecureSkipVerify": true }), (200, "")),
         // A connection that was made without proof isn't used for those who want one.
-        ("its own CA again", "wrong.example.com", json!({ "trustedCAs": [authority.pem] }), (502, "UPSTREAM_UNREACHABLE")),
+        (
+            "its own CA again",
+            "wrong.example.com",
+            json!({ "trustedCAs": [authority.pem] }),
+            (502, "UPSTREAM_UNREACHABLE"),
+        ),
     ] {
         cluster.api.apply(&[service("svc", &format!("https://{host}"), json!({ "config": { "tls": tls } }))]).await;
         let answer = cluster.call(&get("svc", "/").token(&token)).await;
@@ -205,7 +228,6 @@ async fn an_https_upstream_must_prove_itself() {
 /// A node that is told to stop finishes what it has begun, and takes nothing new.
 #[tokio::test]
 async fn a_stopping_node_finishes_requests_under_way() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (cluster, upstream) = (Cluster::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
     let url = format!("http://{}", upstream.local_addr().unwrap());
     cluster.api.apply(&[service("svc", &url, json!({}))]).await;

@@ -190,7 +190,7 @@ impl Exchange {
         let Some(mut upstream) = self.upstream.take() else { return };
         let wire = &mut upstream.wire;
         self.trailers = wire.decoder.take_trailers();
-        if self.keep && wire.buffer.is_empty() {
+        if self.keep && self.sending.is_none() && wire.buffer.is_empty() {
             wire.decoder = Decoder::Done(None);
             wire.buffer = BytesMut::new();
             wire.reading.clear();

@@ -115,6 +115,8 @@ fn large_bodies_and_trailers_pass_in_both_directions() {
 
 #[test]
 fn a_client_that_sends_all_before_it_reads_is_served() {
+    // More than the sockets of both hops hold: 4 MiB to send and 6 MiB received each.
+    const TOO_LARGE: usize = 40 * 1024 * 1024;
     run(async {
         let Forwarder { mut client, upstream, .. } = forwarder().await;
         // Answers at once with more than the sockets hold, and reads the request meanwhile.
@@ -122,12 +124,12 @@ fn a_client_that_sends_all_before_it_reads_is_served() {
             let (mut stream, _) = upstream.accept().await.unwrap();
             read_head(&mut stream).await;
             let (mut read, mut write) = stream.split();
-            let answer = vec![b'y'; LARGE];
-            let mut taken = vec![0; LARGE];
+            let answer = vec![b'y'; TOO_LARGE];
+            let mut taken = vec![0; TOO_LARGE];
             let (wrote, taken) = tokio::join!(
                 async {
                     write
-                        .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes())
+                        .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {TOO_LARGE}\r\n\r\n").as_bytes())
                         .await
                         .unwrap();
                     write.write_all(&answer).await
@@ -137,12 +139,12 @@ fn a_client_that_sends_all_before_it_reads_is_served() {
             wrote.and(taken.map(drop)).unwrap();
         });
         client
-            .write_all(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes())
+            .write_all(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {TOO_LARGE}\r\n\r\n").as_bytes())
             .await
             .unwrap();
-        client.write_all(&vec![b'x'; LARGE]).await.unwrap();
+        client.write_all(&vec![b'x'; TOO_LARGE]).await.unwrap();
         assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200 OK\r\n"));
-        let mut answer = vec![0; LARGE];
+        let mut answer = vec![0; TOO_LARGE];
         client.read_exact(&mut answer).await.unwrap();
         assert!(answer.iter().all(|byte| *byte == b'y'));
     });

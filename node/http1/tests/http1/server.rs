@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::support::{
-    Never, OnDrop, Pieces, act, converse, full, read_head, read_rest, read_until, run, run_paused, text, undated,
+    Counted, Never, OnDrop, Pieces, act, converse, full, read_head, read_rest, read_until, run, run_paused, text,
+    undated,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -125,20 +126,39 @@ fn a_date_is_added_and_the_handlers_is_kept() {
 #[test]
 fn head_and_first_body_bytes_leave_in_one_write() {
     run(async {
-        for respond in [|| text(full("abc")), || text(Pieces::new(["abc"]).body())] {
+        let large = Bytes::from(vec![b'x'; 32 * 1024]);
+        let rows: [(Body, bool); 4] = [
+            (full("abc"), false),
+            (Pieces::new(["ab", "c"]).body(), false),
+            (Body::full(large.clone()), true),
+            (Pieces { pieces: [Ok(large)].into(), ..Pieces::new([]) }.body(), true),
+        ];
+        for (body, vectored) in rows {
             let (mut near, far) = duplex(64 * 1024);
             near.write_all(GET.as_bytes()).await.unwrap();
-            let handler = act(async |_| respond());
-            let mut first = vec![0; 4096];
-            let (limits, drain) = (Limits::default(), Drain::new());
-            tokio::select! {
-                biased;
-                _ = serve(far, &limits, &handler, &drain) => panic!("the connection ended"),
-                read = near.read(&mut first) => first.truncate(read.unwrap()),
-            }
-            assert!(String::from_utf8(first).unwrap().contains("abc"));
+            near.shutdown().await.unwrap();
+            let writes = Rc::new(Cell::new(0));
+            let body = Cell::new(Some(body));
+            let handler = act(async |_| text(body.take().unwrap()));
+            let far = Counted { stream: far, vectored, writes: writes.clone() };
+            serve(far, &Limits::default(), &handler, &Drain::new()).await.unwrap();
+            assert!(read_rest(&mut near).await.starts_with("HTTP/1.1 200 OK\r\n"));
+            assert_eq!(writes.get(), 1);
         }
     });
+}
+
+#[test]
+fn a_waiting_connection_is_small() {
+    let (_, far) = duplex(64);
+    let handler = act(async |request: Request<Body>| {
+        let large = [0u8; 16 * 1024];
+        let body = request.into_body().collect(large.len()).await.unwrap();
+        text(Body::full(body.slice(..large[0] as usize)))
+    });
+    let (limits, drain) = (Limits::default(), Drain::new());
+    let serving = serve(far, &limits, &handler, &drain);
+    assert!(size_of_val(&serving) < 2 * 1024, "{} bytes", size_of_val(&serving));
 }
 
 #[test]
@@ -391,6 +411,9 @@ fn a_client_that_leaves_takes_its_request_along() {
     run(async {
         let closed = abandoned(GET, async |near| drop(near)).await;
         assert!(matches!(closed, (true, Err(ServeError::Aborted))));
+        let unread = format!("{}abc", post(3));
+        let with_body = abandoned(&unread, async |near| drop(near)).await;
+        assert!(matches!(with_body, (true, Err(ServeError::Aborted))));
         let half_closed = abandoned(GET, async |mut near| {
             near.shutdown().await.unwrap();
             assert_eq!(read_rest(&mut near).await, "");
@@ -634,6 +657,34 @@ fn a_body_that_stops_and_a_reader_that_stops_time_out() {
         let ended = serve(far, &Limits::default(), &handler, &Drain::new()).await;
         assert!(matches!(ended, Err(ServeError::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut));
         assert_eq!(began.elapsed().as_secs(), 60);
+    });
+}
+
+#[test]
+fn a_body_and_a_reader_that_are_only_slow_do_not_time_out() {
+    run_paused(async {
+        let (mut near, far) = duplex(4);
+        let handler = act(async |request: Request<Body>| text(request.into_body().collect(10).await.unwrap()));
+        let began = Instant::now();
+        let client = async {
+            near.write_all(post(4).as_bytes()).await.unwrap();
+            for byte in b"abcd" {
+                tokio::time::advance(Duration::from_secs(40)).await;
+                near.write_all(&[*byte]).await.unwrap();
+            }
+            let mut output = Vec::new();
+            while !output.ends_with(b"abcd") {
+                tokio::time::advance(Duration::from_secs(40)).await;
+                let mut piece = [0; 4];
+                let read = near.read(&mut piece).await.unwrap();
+                output.extend_from_slice(&piece[..read]);
+            }
+            drop(near);
+        };
+        let (limits, drain) = (Limits::default(), Drain::new());
+        let (ended, ()) = tokio::join!(serve(far, &limits, &handler, &drain), client);
+        ended.unwrap();
+        assert!(began.elapsed().as_secs() > 600);
     });
 }
 

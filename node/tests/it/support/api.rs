@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::Path};
 use bytes::{Buf, BufMut};
 use hyper_util::rt::TokioIo;
 use octelium_api::{
-    auth::{AuthenticateWithAuthenticationTokenRequest, AuthenticateWithRefreshTokenRequest, LogoutRequest, SessionToken},
+    auth::{
+        AuthenticateWithAuthenticationTokenRequest, AuthenticateWithRefreshTokenRequest, LogoutRequest, SessionToken,
+    },
     clients::octelium::{
         api::main::{
             auth::v1::main_service_client::MainServiceClient as AuthClient,
@@ -14,7 +16,7 @@ use octelium_api::{
         control::v1::control_service_client::ControlServiceClient,
     },
     control::{ApplyRequest, ApplyResponse},
-    core::{Credential, GenerateCredentialTokenRequest, Session, credential_token},
+    core::{self, Credential, GenerateCredentialTokenRequest, Session, credential_token},
     meta::{GetOptions, ObjectReference},
 };
 use octelium_control::{BadRequest, RpcStatus, TokenKind};
@@ -151,6 +153,30 @@ impl Api {
         Ok(self.control().apply(request).await?.into_inner())
     }
 
+    /// Kind, name and version of everything that callers change: equal if nothing was.
+    pub async fn versions(&self) -> Vec<(&'static str, String, String)> {
+        let mut core = self.core();
+        let mut all = Vec::new();
+        macro_rules! add {
+            ($kind:literal, $list:ident($options:ident)) => {
+                let page = core.$list(core::$options::default()).await.unwrap().into_inner();
+                assert!(!page.list_response_meta.unwrap().has_more, "one page holds all");
+                all.extend(page.items.into_iter().map(|item| {
+                    let metadata = item.metadata.unwrap();
+                    ($kind, metadata.name, metadata.resource_version)
+                }));
+            };
+        }
+        add!("Namespace", list_namespace(ListNamespaceOptions));
+        add!("Service", list_service(ListServiceOptions));
+        add!("User", list_user(ListUserOptions));
+        add!("Group", list_group(ListGroupOptions));
+        add!("Policy", list_policy(ListPolicyOptions));
+        add!("Credential", list_credential(ListCredentialOptions));
+        add!("Secret", list_secret(ListSecretOptions));
+        all
+    }
+
     /// The token of a Credential, new with each call.
     pub async fn generate(&self, credential: &str) -> credential_token::Type {
         let credential_ref = Some(ObjectReference { name: credential.to_owned(), ..ObjectReference::default() });
@@ -167,7 +193,8 @@ impl Api {
     pub async fn caller_of(&self, name: &str, more: Value) -> String {
         let mut user = manifest::workload(name);
         manifest::merge(&mut user["spec"], more);
-        let credential = manifest::resource("Credential", &format!("{name}-key"), json!({ "type": "ACCESS_TOKEN", "user": name }));
+        let credential =
+            manifest::resource("Credential", &format!("{name}-key"), json!({ "type": "ACCESS_TOKEN", "user": name }));
         self.apply(&[user, credential]).await;
         match self.generate(&format!("{name}-key")).await {
             credential_token::Type::AccessToken(token) => token.access_token,
@@ -185,7 +212,8 @@ impl Api {
             credential_token::Type::AuthenticationToken(token) => token.authentication_token,
             other => panic!("{other:?}"),
         };
-        let SessionToken { access_token: access, refresh_token: refresh, .. } = self.try_log_in(&shown, scopes).await.unwrap();
+        let SessionToken { access_token: access, refresh_token: refresh, .. } =
+            self.try_log_in(&shown, scopes).await.unwrap();
         Login { access, refresh, credential, shown }
     }
 

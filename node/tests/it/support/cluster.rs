@@ -45,7 +45,8 @@ impl Cluster {
             ..Settings::default()
         };
         let node = Node::start(&settings.over(for_tests).check().unwrap()).await.unwrap();
-        let [http, https] = [false, true].map(|tls| node.addresses.iter().find(|listen| listen.is_tls == tls).unwrap().address);
+        let [http, https] =
+            [false, true].map(|tls| node.addresses.iter().find(|listen| listen.is_tls == tls).unwrap().address);
         let anonymous = Api::anonymous(https, &node.ca_file, &format!("octelium-api.{DOMAIN}"));
         let api = anonymous.log_in(node.root_token.as_deref().unwrap()).await;
         Self { node, api, http, https, directory }

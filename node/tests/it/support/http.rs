@@ -145,10 +145,8 @@ impl Connection {
 
     /// Bytes of the answer, as they come.
     pub async fn more(&mut self) -> usize {
-        let mut chunk = [0; 64 << 10];
-        let read = soon("more bytes", self.io.read(&mut chunk)).await.unwrap();
-        self.buffer.extend_from_slice(&chunk[..read]);
-        read
+        self.buffer.reserve(64 << 10);
+        soon("more bytes", self.io.read_buf(&mut self.buffer)).await.unwrap()
     }
 
     /// What was read and belongs to no answer yet.

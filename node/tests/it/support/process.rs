@@ -54,8 +54,19 @@ impl Process {
         let file = fs::File::create(&errors).unwrap();
         let (data, log) = (data_dir.display().to_string(), directory.join("access.log").display().to_string());
         let mut arguments = vec![
-            "start", "--domain", DOMAIN, "--data-dir", &data, "--access-log", &log, "--workers", "1", "--drain-timeout",
-            "2s", "--listen", "http://127.0.0.1:0,https://127.0.0.1:0",
+            "start",
+            "--domain",
+            DOMAIN,
+            "--data-dir",
+            &data,
+            "--access-log",
+            &log,
+            "--workers",
+            "1",
+            "--drain-timeout",
+            "2s",
+            "--listen",
+            "http://127.0.0.1:0,https://127.0.0.1:0",
         ];
         arguments.extend_from_slice(more);
         let mut command = command(&arguments);

@@ -130,11 +130,8 @@ impl Upstream {
 
     async fn serve(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = Self {
-            address: listener.local_addr().unwrap(),
-            seen: Arc::default(),
-            connections: Arc::default(),
-        };
+        let upstream =
+            Self { address: listener.local_addr().unwrap(), seen: Arc::default(), connections: Arc::default() };
         let shared = upstream.clone();
         let reply = Arc::new(reply);
         tokio::spawn(async move {
@@ -147,7 +144,12 @@ impl Upstream {
         upstream
     }
 
-    async fn connection(&self, stream: TcpStream, tls: Option<TlsAcceptor>, reply: &(impl Fn(&Seen) -> Reply + Send + Sync)) {
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        reply: &(impl Fn(&Seen) -> Reply + Send + Sync),
+    ) {
         stream.set_nodelay(true).unwrap();
         let Some(tls) = tls else {
             // A reset is a setting of the socket, which the boxed stream doesn't show any more.
@@ -261,8 +263,7 @@ async fn line(io: &mut Box<dyn Io>, buffer: &mut Vec<u8>) -> Option<String> {
 }
 
 async fn more(io: &mut Box<dyn Io>, buffer: &mut Vec<u8>) -> Option<()> {
-    let mut chunk = vec![0; 64 << 10];
-    let read = io.read(&mut chunk).await.ok().filter(|read| *read > 0)?;
-    buffer.extend_from_slice(&chunk[..read]);
+    buffer.reserve(64 << 10);
+    io.read_buf(buffer).await.ok().filter(|read| *read > 0)?;
     Some(())
 }
