@@ -37,7 +37,13 @@ impl Collected {
 impl Library {
     /// Collects what `names` and `inline` contribute, parents included. A Policy that is missing or does not compile
     /// contributes a denial: it could have denied, so leaving it out would widen access.
-    pub fn collect(&self, state: &State, names: &[String], inline: &[InlinePolicy], owner: &ObjectReference) -> Collected {
+    pub fn collect(
+        &self,
+        state: &State,
+        names: &[String],
+        inline: &[InlinePolicy],
+        owner: &ObjectReference,
+    ) -> Collected {
         let mut policies = Vec::new();
         for name in names {
             let mut next = Some(name.as_str());
@@ -62,7 +68,10 @@ impl Library {
 
     /// A policy that denies all, whatever allows: stands in for one that can't be known.
     pub fn deny(reason: &str) -> Arc<Policy> {
-        use core::{Condition, condition, policy::spec::{Rule, rule}};
+        use core::{
+            Condition, condition,
+            policy::spec::{Rule, rule},
+        };
         let rule = Rule {
             name: "unavailable".to_owned(),
             priority: -4,
@@ -70,7 +79,9 @@ impl Library {
             effect: rule::Effect::Deny.into(),
         };
         let spec = core::policy::Spec { rules: vec![rule], ..Default::default() };
-        Arc::new(Policy::compile(&spec, Origin::BuiltIn(reason.to_owned()), "spec").expect("`matchAny` always compiles"))
+        Arc::new(
+            Policy::compile(&spec, Origin::BuiltIn(reason.to_owned()), "spec").expect("`matchAny` always compiles"),
+        )
     }
 
     /// Forgets Policies that are gone.
@@ -100,7 +111,11 @@ impl Library {
         match Policy::compile(&spec, Origin::Named(stored.object.reference()), "spec") {
             Ok(policy) => Arc::new(policy),
             Err(errors) => {
-                tracing::error!(policy = stored.object.name(), ?errors, "a Policy does not compile here: access is denied");
+                tracing::error!(
+                    policy = stored.object.name(),
+                    ?errors,
+                    "a Policy does not compile here: access is denied"
+                );
                 Self::deny("an attached Policy does not compile")
             }
         }

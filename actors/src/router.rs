@@ -10,7 +10,9 @@ use std::sync::Arc;
 use octelium_consensus::{State, Stored};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-pub use route::{Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth};
+pub use route::{
+    Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
+};
 use table::Table;
 
 use crate::{StateFeed, policies::Library, view::View};

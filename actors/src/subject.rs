@@ -44,6 +44,7 @@ impl ResourceList {
 
 impl Subject for ResourceList {
     fn value(&self) -> &Value {
-        self.value.get_or_init(|| Value::list(self.stored.iter().map(|stored| Value::from_object(&stored.object)).collect()))
+        self.value
+            .get_or_init(|| Value::list(self.stored.iter().map(|stored| Value::from_object(&stored.object)).collect()))
     }
 }

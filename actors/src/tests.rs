@@ -38,7 +38,11 @@ impl Cluster {
     }
 
     async fn put(&self, object: Object) {
-        let known = self.replica.state().get(object.kind(), object.uid()).map(|stored| stored.object.resource_version().to_owned());
+        let known = self
+            .replica
+            .state()
+            .get(object.kind(), object.uid())
+            .map(|stored| stored.object.resource_version().to_owned());
         let expected = known.map_or(Expected::Absent, Expected::Version);
         self.write(vec![Write::Put { object, expected, sealed: None }]).await;
     }
@@ -70,7 +74,8 @@ fn service(name: &str, policies: &[&str]) -> Object {
 }
 
 fn namespace(name: &str) -> Object {
-    core::Namespace { metadata: metadata(name), spec: Some(core::namespace::Spec::default()), ..Default::default() }.into()
+    core::Namespace { metadata: metadata(name), spec: Some(core::namespace::Spec::default()), ..Default::default() }
+        .into()
 }
 
 fn user(name: &str) -> Object {
@@ -122,7 +127,8 @@ async fn an_applied_service_answers_at_all_its_hosts_until_it_is_deleted() {
     cluster.put(namespace("default")).await;
     cluster.put(service.clone()).await;
     let routes = cluster.views.routes.load_full();
-    for host in ["api.example.com", "api.default.example.com", "api.local.example.com", "api.default.local.example.com"] {
+    for host in ["api.example.com", "api.default.example.com", "api.local.example.com", "api.default.local.example.com"]
+    {
         assert!(routes.route(host).is_some_and(|route| route.broken.is_none()), "{host}");
     }
     assert!(routes.route("api.example.org").is_none());

@@ -84,7 +84,9 @@ fn unknown(message: &DynamicMessage, path: String) -> Option<String> {
 fn unknown_in(value: &Value, path: String) -> Option<String> {
     match value {
         Value::Message(message) => unknown(message, path),
-        Value::List(items) => items.iter().enumerate().find_map(|(index, item)| unknown_in(item, format!("{path}[{index}]"))),
+        Value::List(items) => {
+            items.iter().enumerate().find_map(|(index, item)| unknown_in(item, format!("{path}[{index}]")))
+        }
         Value::Map(entries) => entries.values().find_map(|item| unknown_in(item, path.clone())),
         _ => None,
     }

@@ -121,14 +121,21 @@ impl Node {
         ctl(&["apply", &file.display().to_string()])?;
         let credential = ctl(&["create", "credential", "--rotate", "caller-oauth2", "-o", "json"])?;
         let credential: serde_json::Value = serde_json::from_str(&credential)?;
-        let member = |name: &str| credential["oauth2Credentials"][name].as_str().map(str::to_owned).context("no OAuth2 credential");
+        let member = |name: &str| {
+            credential["oauth2Credentials"][name].as_str().map(str::to_owned).context("no OAuth2 credential")
+        };
         let token = token(address, &member("clientID")?, &member("clientSecret")?).await?;
         Ok(Self { address, token, process: Rc::new(process) })
     }
 
     fn gateway(&self, name: &'static str, service: &str, has_token: bool) -> Gateway {
-        let head = format!("GET /api/users HTTP/1.1\r\nHost: {service}.{DOMAIN}\r\nUser-Agent: bench\r\nAccept: */*\r\n");
-        let request = if has_token { format!("{head}Authorization: Bearer {}\r\n\r\n", self.token) } else { format!("{head}\r\n") };
+        let head =
+            format!("GET /api/users HTTP/1.1\r\nHost: {service}.{DOMAIN}\r\nUser-Agent: bench\r\nAccept: */*\r\n");
+        let request = if has_token {
+            format!("{head}Authorization: Bearer {}\r\n\r\n", self.token)
+        } else {
+            format!("{head}\r\n")
+        };
         let refused = has_token.then(|| format!("{head}\r\n").into());
         Gateway { name, address: self.address, request: request.into(), refused, process: self.process.clone() }
     }
@@ -153,7 +160,10 @@ async fn token(address: SocketAddr, id: &str, secret: &str) -> Result<String> {
 fn beside(name: &str) -> Result<String> {
     let path: PathBuf = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
-        bail!("{} does not exist: cargo build --release -p octelium-node -p octelium-cli -p octelium-bench", path.display());
+        bail!(
+            "{} does not exist: cargo build --release -p octelium-node -p octelium-cli -p octelium-bench",
+            path.display()
+        );
     }
     Ok(path.display().to_string())
 }

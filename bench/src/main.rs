@@ -10,10 +10,7 @@ mod load;
 mod process;
 mod upstream;
 
-use std::{
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -98,7 +95,8 @@ fn report(gateways: &[Gateway], figures: &[Vec<f64>]) {
     println!("|---|---|---|---|");
     for (gateway, of_gateway) in gateways.iter().zip(figures) {
         let ratios: Vec<f64> = of_gateway.iter().zip(&figures[0]).map(|(one, nginx)| one / nginx).collect();
-        let (low, high) = of_gateway.iter().fold((f64::MAX, 0.0_f64), |(low, high), one| (low.min(*one), high.max(*one)));
+        let (low, high) =
+            of_gateway.iter().fold((f64::MAX, 0.0_f64), |(low, high), one| (low.min(*one), high.max(*one)));
         println!("| {} | {:.1} | {low:.1} – {high:.1} | {:.2} |", gateway.name, median(of_gateway), median(&ratios));
     }
 }

@@ -23,7 +23,8 @@ pub async fn start() -> Result<SocketAddr> {
 }
 
 async fn answer(mut stream: TcpStream) {
-    let mut response = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {BODY_BYTES}\r\n\r\n").into_bytes();
+    let mut response =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {BODY_BYTES}\r\n\r\n").into_bytes();
     response.resize(response.len() + BODY_BYTES, b'x');
     let mut buffer = vec![0; 16 << 10];
     let mut filled = 0;

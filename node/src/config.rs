@@ -138,10 +138,31 @@ impl Settings {
     /// What is set here, and where nothing is, what is set in `under`.
     pub fn over(self, under: Self) -> Self {
         over!(
-            self, under, domain, data_dir, listen, public_url, workers, access_log, log, drain_timeout, resolve,
-            tls_certificate, tls_key, connections_max, connections_per_address_max, handshake_timeout, head_timeout,
-            idle_timeout, body_idle_timeout, request_line_bytes_max, head_bytes_max, headers_max,
-            upstream_connect_timeout, upstream_head_timeout, upstream_idle_timeout,
+            self,
+            under,
+            domain,
+            data_dir,
+            listen,
+            public_url,
+            workers,
+            access_log,
+            log,
+            drain_timeout,
+            resolve,
+            tls_certificate,
+            tls_key,
+            connections_max,
+            connections_per_address_max,
+            handshake_timeout,
+            head_timeout,
+            idle_timeout,
+            body_idle_timeout,
+            request_line_bytes_max,
+            head_bytes_max,
+            headers_max,
+            upstream_connect_timeout,
+            upstream_head_timeout,
+            upstream_idle_timeout,
         )
     }
 
@@ -150,7 +171,9 @@ impl Settings {
     /// # Errors
     /// The first setting that is wrong, what was found and what is expected.
     pub fn check(self) -> Result<Config> {
-        let domain = self.domain.ok_or_else(|| anyhow!("domain is not set: give --domain, OCTELIUM_NODE_DOMAIN or `domain` in the file"))?;
+        let domain = self
+            .domain
+            .ok_or_else(|| anyhow!("domain is not set: give --domain, OCTELIUM_NODE_DOMAIN or `domain` in the file"))?;
         if !is_domain(&domain) {
             bail!("domain: `{domain}` is not a domain in lower case, like `example.com`");
         }
@@ -160,7 +183,8 @@ impl Settings {
             bail!("listen: at least one address is needed");
         }
         let public_url = self.public_url.unwrap_or_else(|| format!("https://{domain}"));
-        let parsed = url::Url::parse(&public_url).map_err(|error| anyhow!("publicUrl: `{public_url}` is not a URL: {error}"))?;
+        let parsed =
+            url::Url::parse(&public_url).map_err(|error| anyhow!("publicUrl: `{public_url}` is not a URL: {error}"))?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.path() != "/" || parsed.query().is_some() {
             bail!("publicUrl: `{public_url}` must be http(s)://HOST[:PORT] and nothing else");
         }
@@ -178,7 +202,12 @@ impl Settings {
         set_duration(&mut limits.head_timeout, "headTimeout", self.head_timeout)?;
         set_duration(&mut limits.idle_timeout, "idleTimeout", self.idle_timeout)?;
         set_duration(&mut limits.body_idle_timeout, "bodyIdleTimeout", self.body_idle_timeout)?;
-        set_number(&mut limits.request_line_bytes_max, "requestLineBytesMax", self.request_line_bytes_max, 64..=1 << 20)?;
+        set_number(
+            &mut limits.request_line_bytes_max,
+            "requestLineBytesMax",
+            self.request_line_bytes_max,
+            64..=1 << 20,
+        )?;
         set_number(&mut limits.head_bytes_max, "headBytesMax", self.head_bytes_max, 256..=1 << 20)?;
         set_number(&mut limits.headers_max, "headersMax", self.headers_max, 1..=1000)?;
         let mut pool = PoolLimits::default();
@@ -197,7 +226,8 @@ impl Settings {
         let resolve = self.resolve.unwrap_or_default();
         let resolve = resolve.iter().map(|rule| parse_resolve(rule)).collect::<Result<HashMap<_, _>>>()?;
         let log = self.log.unwrap_or_else(|| "info".into());
-        tracing_subscriber::EnvFilter::try_new(&log).map_err(|error| anyhow!("log: `{log}` is not a filter: {error}"))?;
+        tracing_subscriber::EnvFilter::try_new(&log)
+            .map_err(|error| anyhow!("log: `{log}` is not a filter: {error}"))?;
         Ok(Config {
             domain,
             data_dir: self.data_dir.unwrap_or_else(|| "octelium-data".into()),
@@ -237,23 +267,31 @@ fn parse_listen(text: &str) -> Result<Listen> {
         _ => bail!("listen: `{text}` must start with https:// or http://"),
     };
     let address = rest.trim_end_matches('/').parse();
-    let address = address.map_err(|_| anyhow!("listen: `{text}` must end in ADDRESS:PORT, like https://0.0.0.0:443"))?;
+    let address =
+        address.map_err(|_| anyhow!("listen: `{text}` must end in ADDRESS:PORT, like https://0.0.0.0:443"))?;
     Ok(Listen { address, is_tls })
 }
 
 fn parse_resolve(text: &str) -> Result<(String, SocketAddr)> {
-    let parts = text.split_once('=').and_then(|(host, address)| Some((host.to_ascii_lowercase(), address.parse().ok()?)));
+    let parts =
+        text.split_once('=').and_then(|(host, address)| Some((host.to_ascii_lowercase(), address.parse().ok()?)));
     parts.ok_or_else(|| anyhow!("resolve: `{text}` must be HOST=ADDRESS:PORT or HOST:PORT=ADDRESS:PORT"))
 }
 
 fn set_duration(setting: &mut Duration, name: &str, text: Option<String>) -> Result<()> {
     if let Some(text) = text {
-        *setting = parse_duration(&text).ok_or_else(|| anyhow!("{name}: `{text}` is not a duration above 0, like 500ms, 10s, 5m or 1h"))?;
+        *setting = parse_duration(&text)
+            .ok_or_else(|| anyhow!("{name}: `{text}` is not a duration above 0, like 500ms, 10s, 5m or 1h"))?;
     }
     Ok(())
 }
 
-fn set_number(setting: &mut usize, name: &str, found: Option<usize>, range: std::ops::RangeInclusive<usize>) -> Result<()> {
+fn set_number(
+    setting: &mut usize,
+    name: &str,
+    found: Option<usize>,
+    range: std::ops::RangeInclusive<usize>,
+) -> Result<()> {
     match found {
         None => Ok(()),
         Some(found) if range.contains(&found) => {

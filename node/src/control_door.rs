@@ -70,9 +70,11 @@ impl ControlDoor {
         let control = self.control.clone();
         let headers = exchange.headers.clone();
         let query = exchange.query().map(str::to_owned);
-        let user_agent = headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let user_agent =
+            headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let client = ClientInfo { ip: exchange.peer.ip.to_string(), user_agent: user_agent.unwrap_or_default() };
-        let answer = self.runtime.spawn(async move { control.oauth2_token(&headers, query.as_deref(), &body, client).await });
+        let answer =
+            self.runtime.spawn(async move { control.oauth2_token(&headers, query.as_deref(), &body, client).await });
         let answer = answer.await.map_err(|error| Rejection::new(Code::ControlUnavailable, error.to_string()))?;
         Ok(answer.map(Body::full))
     }

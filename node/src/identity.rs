@@ -88,7 +88,12 @@ impl Certificates {
     ///
     /// # Errors
     /// If a key or certificate can't be read.
-    pub fn open(key: &[u8], certificate: &[u8], own: Option<(&Path, &Path)>, routes: Arc<View<Routes>>) -> Result<Self> {
+    pub fn open(
+        key: &[u8],
+        certificate: &[u8],
+        own: Option<(&Path, &Path)>,
+        routes: Arc<View<Routes>>,
+    ) -> Result<Self> {
         let key = KeyPair::from_pem(std::str::from_utf8(key)?).context("reading the key of the cluster's CA")?;
         let ca = CertificateDer::from_pem_slice(certificate).context("reading the cluster's CA")?;
         let issuer = Issuer::from_ca_cert_der(&ca, key).context("reading the cluster's CA")?;

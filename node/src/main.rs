@@ -67,11 +67,6 @@ fn run(command: Command) -> Result<()> {
             in_runtime(&config.log.clone(), async move {
                 let signals = Signals::listen()?;
                 let node = Node::start(&config).await?;
-                if let Some(token) = &node.root_token {
-                    let file = config.data_dir.join("root.token");
-                    quickstart::write_private(&file, token)?;
-                    tracing::info!(file = %file.display(), "the root User's authentication token was written; move it to a safe place");
-                }
                 until_stopped(signals, node).await
             })
         }

@@ -15,13 +15,17 @@ use octelium_actors::{Views, supervisor::Supervisor};
 use octelium_api::{Kind, Object};
 use octelium_consensus::{Options, Replica, SealingKey, State};
 use octelium_control::Control;
-use tokio::{runtime::Handle, sync::{Notify, watch}};
+use socket2::Socket;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 
 use crate::{
     config::{Config, Listen},
     identity::{self, Certificates},
     listener::{
-        accept::{Connections, bind, probe},
+        accept::{Connections, bind, listen, probe},
         tls::Tls,
         worker::{self, Door, Parts},
     },
@@ -73,7 +77,7 @@ impl Node {
         make_directory(&config.data_dir)?;
         let key_file = config.data_dir.join("sealing.key");
         let sealing = Arc::new(SealingKey::load_or_create(&key_file)?);
-        let (addresses, mut doors) = open_doors(config)?;
+        let (addresses, mut sockets) = take_addresses(config)?;
         let writer = Writer::start(&config.access_log).context("opening the access log")?;
 
         // 2. The replicated state, and those who follow it.
@@ -85,6 +89,12 @@ impl Node {
         same_domain(&replica.state(), &config.domain)?;
         let control = Control::new(replica.clone(), views.clone(), sealing.clone(), &config.domain, &config.public_url);
         let root_token = control.bootstrap(identity::generate(&config.domain)?).await?;
+        if let Some(token) = &root_token {
+            // Before anybody can connect: whoever waits for the ports finds the token.
+            let file = config.data_dir.join("root.token");
+            write(&file, token.as_bytes(), 0o600)?;
+            tracing::info!(file = %file.display(), "the root User's authentication token was written; move it to a safe place");
+        }
         let key = control.open_key(identity::CA_KEY).ok_or_else(|| lost(&key_file))?;
         let certificate = control.open_key(identity::CA_CERTIFICATE).ok_or_else(|| lost(&key_file))?;
         let ca_file = config.data_dir.join("ca.pem");
@@ -110,12 +120,26 @@ impl Node {
         let worker_ended = Arc::new(Notify::new());
         let mut workers = Vec::new();
         for index in 0..config.workers {
-            workers.push(worker::start(index, parts.clone(), doors.remove(0), drained.clone(), worker_ended.clone())?);
+            let doors =
+                sockets.remove(0).into_iter().map(|(socket, is_tls)| Ok(Door { listener: listen(socket)?, is_tls }));
+            let doors = doors.collect::<std::io::Result<Vec<_>>>().context("listening")?;
+            workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
         }
-        #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
-        Ok(Self { addresses, control, root_token, ca_file, replica, supervisor, workers, worker_ended, draining, writer, sweeper })
+        Ok(Self {
+            addresses,
+            control,
+            root_token,
+            ca_file,
+            replica,
+            supervisor,
+            workers,
+            worker_ended,
+            draining,
+            writer,
+            sweeper,
+        })
     }
 
     /// Resolves with the reason when the node can't go on.
@@ -158,7 +182,9 @@ fn same_domain(state: &State, domain: &str) -> Result<()> {
     });
     match of_data {
         Some(of_data) if of_data != domain => {
-            bail!("domain: this data directory belongs to the cluster of `{of_data}`, not `{domain}`: set that domain or another dataDir")
+            bail!(
+                "domain: this data directory belongs to the cluster of `{of_data}`, not `{domain}`: set that domain or another dataDir"
+            )
         }
         _ => Ok(()),
     }
@@ -172,9 +198,9 @@ fn lost(key_file: &Path) -> anyhow::Error {
 }
 
 /// One set of sockets for each worker, all on the same addresses.
-fn open_doors(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<Door>>)> {
+fn take_addresses(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<(Socket, bool)>>)> {
     let mut addresses = Vec::new();
-    let mut doors: Vec<Vec<Door>> = (0..config.workers).map(|_| Vec::new()).collect();
+    let mut doors: Vec<Vec<(Socket, bool)>> = (0..config.workers).map(|_| Vec::new()).collect();
     for listen in &config.listen {
         let mut address: SocketAddr = listen.address;
         // Workers share a port, and so another process could share it too and take a part of the connections.
@@ -182,9 +208,10 @@ fn open_doors(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<Door>>)> {
             probe(address).with_context(|| format!("listening on {address}"))?;
         }
         for of_worker in &mut doors {
-            let listener = bind(address).with_context(|| format!("listening on {address}"))?;
-            address = listener.local_addr()?; // port 0: the others take the one that was found
-            of_worker.push(Door { listener, is_tls: listen.is_tls });
+            let socket = bind(address).with_context(|| format!("listening on {address}"))?;
+            let taken = socket.local_addr()?.as_socket(); // port 0: the others take the one that was found
+            address = taken.context("a TCP socket has an address")?;
+            of_worker.push((socket, listen.is_tls));
         }
         addresses.push(Listen { address, is_tls: listen.is_tls });
     }
@@ -208,6 +235,8 @@ pub(crate) fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
         .mode(mode)
         .open(&temporary)
         .with_context(|| format!("writing {}", temporary.display()))?;
-    file.write_all(contents).and_then(|()| file.sync_all()).with_context(|| format!("writing {}", temporary.display()))?;
+    file.write_all(contents)
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("writing {}", temporary.display()))?;
     fs::rename(&temporary, path).with_context(|| format!("writing {}", path.display()))
 }

@@ -66,7 +66,10 @@ struct Client {
 ///
 /// # Errors
 /// What can't be started or applied.
-pub async fn run<F: Future<Output = Result<()>>>(options: Options, until_stopped: impl FnOnce(Node) -> F) -> Result<()> {
+pub async fn run<F: Future<Output = Result<()>>>(
+    options: Options,
+    until_stopped: impl FnOnce(Node) -> F,
+) -> Result<()> {
     let upstream = upstream::start(&token()?).context("starting the demo upstream")?;
     let config = config(&options, upstream)?;
     let node = Node::start(&config).await?;
@@ -99,7 +102,9 @@ fn token() -> Result<String> {
     for (name, text) in FILES {
         for document in parse(name, text)? {
             if let octelium_api::Object::Secret(secret) = document.object
-                && let Some(octelium_api::core::secret::Data { r#type: Some(octelium_api::core::secret::data::Type::Value(value)) }) = secret.data
+                && let Some(octelium_api::core::secret::Data {
+                    r#type: Some(octelium_api::core::secret::data::Type::Value(value)),
+                }) = secret.data
             {
                 return Ok(value);
             }
@@ -115,7 +120,12 @@ fn parse(name: &str, text: &str) -> Result<Vec<manifest::Document>> {
 
 /// The quickstart is the administrator of what it has just made.
 fn caller() -> Caller {
-    Caller { session_uid: String::new(), session_ref: ObjectReference::default(), user_uid: String::new(), user_name: "root".to_owned() }
+    Caller {
+        session_uid: String::new(),
+        session_ref: ObjectReference::default(),
+        user_uid: String::new(),
+        user_name: "root".to_owned(),
+    }
 }
 
 /// Applies the files as one change; returns how many resources changed.
@@ -129,7 +139,8 @@ async fn apply(node: &Node) -> Result<usize> {
     }
     let mut request = tonic::Request::new(ApplyRequest { changes, ..ApplyRequest::default() });
     request.extensions_mut().insert(caller());
-    let answer = ControlServiceClient::new(node.control.grpc()).apply(request).await.context("applying docs/quickstart")?;
+    let answer =
+        ControlServiceClient::new(node.control.grpc()).apply(request).await.context("applying docs/quickstart")?;
     let unchanged = octelium_api::control::result::Operation::Unchanged;
     Ok(answer.into_inner().results.iter().filter(|result| result.operation() != unchanged).count())
 }
@@ -148,7 +159,9 @@ async fn client(node: &Node, home: &Path) -> Result<Client> {
     let mut generate = tonic::Request::new(GenerateCredentialTokenRequest { credential_ref: Some(reference) });
     generate.extensions_mut().insert(caller());
     let token = core.generate_credential_token(generate).await?.into_inner();
-    let Some(credential_token::Type::Oauth2Credentials(made)) = token.r#type else { bail!("the demo's Credential is not OAUTH2") };
+    let Some(credential_token::Type::Oauth2Credentials(made)) = token.r#type else {
+        bail!("the demo's Credential is not OAUTH2")
+    };
     let client = Client { client_id: made.client_id, client_secret: made.client_secret };
     write_private(&file, &serde_json::to_string_pretty(&client)?)?;
     Ok(client)
@@ -157,7 +170,11 @@ async fn client(node: &Node, home: &Path) -> Result<Client> {
 /// A home for `octeliumctl`: it finds domain, address, CA and token there.
 fn make_home(home: &Path, node: &Node, port: u16) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(home).with_context(|| format!("making {}", home.display()))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(home)
+        .with_context(|| format!("making {}", home.display()))?;
     let config = json!({
         "currentDomain": DOMAIN,
         "clusters": [{

@@ -61,12 +61,8 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
     let (config, rules) = configs(&spec, &mut problems);
 
     let authorization = spec.authorization.clone().unwrap_or_default();
-    let mut collected = library.collect(
-        state,
-        &authorization.policies,
-        &authorization.inline_policies,
-        &stored.object.reference(),
-    );
+    let mut collected =
+        library.collect(state, &authorization.policies, &authorization.inline_policies, &stored.object.reference());
     match namespace.map(|namespace| (&namespace.object, namespace)) {
         Some((Object::Namespace(resource), namespace)) => {
             let authorization = resource.spec.clone().unwrap_or_default().authorization.unwrap_or_default();
@@ -77,7 +73,10 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
                 &namespace.object.reference(),
             ));
         }
-        _ => problems.push(Problem { path: "metadata.name".into(), message: format!("Namespace `{namespace_name}` is missing") }),
+        _ => problems.push(Problem {
+            path: "metadata.name".into(),
+            message: format!("Namespace `{namespace_name}` is missing"),
+        }),
     }
     if let Some(cluster) = state.list(Kind::ClusterConfig).next()
         && let Object::ClusterConfig(resource) = &cluster.object
@@ -158,10 +157,15 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
         let path = format!("spec.dynamicConfig.rules[{index}]");
         let condition = rule.condition.clone().unwrap_or_default();
         let choice = match &rule.r#type {
-            Some(rule::Type::ConfigName(name)) if name.is_empty() || name == "default" => Choice::Named(default.clone()),
+            Some(rule::Type::ConfigName(name)) if name.is_empty() || name == "default" => {
+                Choice::Named(default.clone())
+            }
             Some(rule::Type::ConfigName(name)) => {
                 if !named.contains_key(name) {
-                    problems.push(Problem { path: format!("{path}.configName"), message: format!("no config is named `{name}`") });
+                    problems.push(Problem {
+                        path: format!("{path}.configName"),
+                        message: format!("no config is named `{name}`"),
+                    });
                 }
                 Choice::Named(named.get(name).cloned())
             }

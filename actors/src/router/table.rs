@@ -118,7 +118,11 @@ impl Table {
             hosts(&route.reference.name, &self.view.domain, route.is_public)
         };
         if let Some(reason) = &route.broken {
-            tracing::error!(service = route.reference.name, reason, "a Service can't be served: its requests are refused");
+            tracing::error!(
+                service = route.reference.name,
+                reason,
+                "a Service can't be served: its requests are refused"
+            );
         }
         for host in &hosts {
             self.view.hosts.insert(host.clone(), route.clone());

@@ -83,9 +83,10 @@ impl Table {
             }
         }
         if policies_changed || !groups.is_empty() {
-            let touched = self.users.values().filter(|entry| {
-                policies_changed && entry.names_policies || in_any_group(entry.user.stored(), &groups)
-            });
+            let touched = self
+                .users
+                .values()
+                .filter(|entry| policies_changed && entry.names_policies || in_any_group(entry.user.stored(), &groups));
             users.extend(touched.map(|entry| entry.reference.uid.clone()).collect::<Vec<_>>());
         }
         if policies_changed || !credentials.is_empty() {
@@ -221,7 +222,9 @@ fn in_any_group(stored: &Stored, groups: &HashSet<String>) -> bool {
 
 fn made_by_any(stored: &Stored, credentials: &HashSet<String>) -> bool {
     match &stored.object {
-        Object::Session(session) => credential_uid(session.status.as_ref()).is_some_and(|uid| credentials.contains(uid)),
+        Object::Session(session) => {
+            credential_uid(session.status.as_ref()).is_some_and(|uid| credentials.contains(uid))
+        }
         _ => false,
     }
 }
@@ -233,7 +236,9 @@ fn credential_uid(status: Option<&core::session::Status>) -> Option<&str> {
 fn credential_state(state: &State, status: &session::Status) -> CredentialState {
     // One that is gone was used up (deleting it by hand ends its Sessions in the same change).
     let stored = credential_uid(Some(status)).and_then(|uid| state.get(Kind::Credential, uid));
-    let Some(Object::Credential(credential)) = stored.map(|stored| &stored.object) else { return CredentialState::default() };
+    let Some(Object::Credential(credential)) = stored.map(|stored| &stored.object) else {
+        return CredentialState::default();
+    };
     let spec: credential::Spec = credential.spec.clone().unwrap_or_default();
     CredentialState {
         is_off: spec.is_disabled || credential.status.as_ref().is_some_and(|status| status.is_locked),

@@ -13,16 +13,24 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Waiting connections of one accept queue.
 const BACKLOG: i32 = 1024;
 
-/// A listening socket of one worker; others listen on the same address.
+/// A socket of one worker that has its address but doesn't listen yet; those of other workers have the same one.
 ///
 /// # Errors
 /// If the address can't be had.
-pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Opens the accept queue: from now on callers can connect.
+///
+/// # Errors
+/// If the address was taken meanwhile.
+pub fn listen(socket: Socket) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -74,7 +74,8 @@ async fn call(proxy: &Rc<Proxy>, peer: &Rc<Peer>, request: Request<Incoming>) ->
     let (parts, body) = request.into_parts();
     let host = parts.uri.host().unwrap_or_default().to_ascii_lowercase();
     let path = parts.uri.path().to_owned();
-    let user_agent = parts.headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let user_agent =
+        parts.headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let exchange = Exchange {
         id: proxy.next_id(),
         started: now.time,
@@ -114,7 +115,10 @@ async fn call(proxy: &Rc<Proxy>, peer: &Rc<Peer>, request: Request<Incoming>) ->
         Ok(Err(never)) => match never {},
         Err(error) => {
             let rejection = Rejection::new(respond::Code::ControlUnavailable, error.to_string());
-            return refuse(pending, Refused { status: Status::unavailable("the control plane failed; try again"), rejection });
+            return refuse(
+                pending,
+                Refused { status: Status::unavailable("the control plane failed; try again"), rejection },
+            );
         }
     };
     response.headers_mut().insert(http::header::SERVER, HeaderValue::from_static("octelium"));
@@ -128,7 +132,8 @@ struct Refused {
 
 /// Who may call what: any caller may log in, all else is decided by the policies of the API's Service.
 fn admit(proxy: &Proxy, exchange: &mut Exchange, path: &str, now: Now) -> Result<Option<Caller>, Refused> {
-    let refused = |code: Code, message: &str, rejection: Rejection| Refused { status: Status::new(code, message), rejection };
+    let refused =
+        |code: Code, message: &str, rejection: Rejection| Refused { status: Status::new(code, message), rejection };
     let routes = proxy.routes();
     if !is_api_host(&exchange.host, &routes.domain) {
         let rejection = Rejection::new(respond::Code::HostUnknown, "not the host of this connection");
@@ -151,7 +156,8 @@ fn admit(proxy: &Proxy, exchange: &mut Exchange, path: &str, now: Now) -> Result
     let unauthenticated = |rejection| {
         refused(Code::Unauthenticated, "a valid access token is needed: log in with `octeliumctl login`", rejection)
     };
-    authenticate::identify(exchange, Access::Session, &routes, &proxy.views.sessions, &proxy.tokens, now.unix).map_err(unauthenticated)?;
+    authenticate::identify(exchange, Access::Session, &routes, &proxy.views.sessions, &proxy.tokens, now.unix)
+        .map_err(unauthenticated)?;
     let verdict = {
         let context = RequestContext::new(exchange, Some(name));
         authorize::decide_request(exchange, &route, &context, now.unix_nanos)

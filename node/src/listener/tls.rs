@@ -44,7 +44,10 @@ impl Tls {
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let handshake = async {
             let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-            let is_api = start.client_hello().server_name().is_some_and(|name| is_api_host(&name.to_ascii_lowercase(), &self.domain));
+            let is_api = start
+                .client_hello()
+                .server_name()
+                .is_some_and(|name| is_api_host(&name.to_ascii_lowercase(), &self.domain));
             let config = if is_api { &self.api } else { &self.services };
             let stream = start.into_stream(config.clone()).await?;
             Ok(Accepted { stream, is_api })

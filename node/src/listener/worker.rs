@@ -1,14 +1,6 @@
 //! One worker: a thread, its runtime, its listeners, its connections.
 
-use std::{
-    cell::Cell,
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use octelium_actors::Views;
 use octelium_consensus::SealingKey;
@@ -33,11 +25,17 @@ use crate::{
         authenticate::Tokens,
         configure::Generated,
         exchange::Peer,
-        forward::{Forwarder, connect::{Dialer, Overrides}},
+        forward::{
+            Forwarder,
+            connect::{Dialer, Overrides},
+        },
         secrets::Secrets,
     },
     telemetry::access_log::{AccessLog, FLUSH_EVERY, LogQueue},
 };
+
+/// Idle upstream connections of a quiet worker are looked through every ten seconds.
+const SWEEP_TICKS: u64 = 100;
 
 /// What all workers are made from.
 #[derive(Clone)]
@@ -68,7 +66,7 @@ pub struct Parts {
 
 /// A listening socket, and whether callers speak TLS on it.
 pub struct Door {
-    /// Bound, not blocking.
+    /// Listening, not blocking.
     pub listener: std::net::TcpListener,
     /// Whether callers speak TLS.
     pub is_tls: bool,
@@ -114,11 +112,15 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
 
     let flusher = tokio::task::spawn_local({
         let access_log = access_log.clone();
+        let pool = server.proxy.forwarder.pool.clone();
         async move {
             let mut tick = tokio::time::interval(FLUSH_EVERY);
-            loop {
+            for ticks in 0_u64.. {
                 tick.tick().await;
                 access_log.flush();
+                if ticks % SWEEP_TICKS == 0 {
+                    pool.sweep();
+                }
             }
         }
     });
@@ -134,7 +136,10 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     }
     server.drain.fire();
     if tokio::time::timeout(server.parts.drain_timeout, server.busy.none()).await.is_err() {
-        tracing::warn!(connections = server.busy.count.get(), "connections were cut: they took longer than drainTimeout");
+        tracing::warn!(
+            connections = server.busy.count.get(),
+            "connections were cut: they took longer than drainTimeout"
+        );
     }
     flusher.abort();
     server.proxy.forwarder.pool.clear();

@@ -1,11 +1,7 @@
 //! Credential → Session. A token is verified once for each worker, then found in a bounded cache; whether it still counts is
 //! asked of the Session view on every request.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use http::{HeaderMap, header};
 use octelium_actors::{

@@ -15,7 +15,12 @@ use super::{
 };
 
 /// Decides about a request whose caller is known (or needn't be).
-pub fn decide_request(exchange: &Exchange, route: &Route, context: &RequestContext<'_>, now_unix_nanos: i64) -> Verdict {
+pub fn decide_request(
+    exchange: &Exchange,
+    route: &Route,
+    context: &RequestContext<'_>,
+    now_unix_nanos: i64,
+) -> Verdict {
     use octelium_policy::Request;
     if route.access == Access::Anonymous {
         return Verdict { is_allowed: true, reason: Reason::Anonymous };

@@ -87,7 +87,8 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
     }
     let bytes = text.as_bytes();
     for (index, byte) in bytes.iter().enumerate() {
-        let two_digits = || bytes.get(index + 1..index + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let two_digits =
+            || bytes.get(index + 1..index + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         if *byte == b'%' && !two_digits() {
             return Err(Error::Escape);
         }

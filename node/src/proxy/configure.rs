@@ -25,7 +25,11 @@ type Made = (String, String);
 ///
 /// # Errors
 /// If the chosen expression makes no valid configuration.
-pub fn choose(route: &Route, context: &Context<'_>, generated: &Generated) -> Result<Option<Arc<EffectiveConfig>>, Rejection> {
+pub fn choose(
+    route: &Route,
+    context: &Context<'_>,
+    generated: &Generated,
+) -> Result<Option<Arc<EffectiveConfig>>, Rejection> {
     let mut budget = Budget::default();
     for rule in &route.rules {
         match rule.condition.evaluate(context, None, &mut budget) {
@@ -40,7 +44,8 @@ pub fn choose(route: &Route, context: &Context<'_>, generated: &Generated) -> Re
             Choice::Named(config) => Ok(config.clone()),
             Choice::Generated(expression) => {
                 let invalid = |cause: String| Rejection::new(Code::ConfigInvalid, cause);
-                let value = expression.evaluate(context, None, &mut budget).map_err(|error| invalid(error.to_string()))?;
+                let value =
+                    expression.evaluate(context, None, &mut budget).map_err(|error| invalid(error.to_string()))?;
                 generated.get(route, &value.to_json()).map(Some).map_err(invalid)
             }
         };

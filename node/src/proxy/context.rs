@@ -1,11 +1,6 @@
 //! The request as policies see it: each part is made when the first rule asks for it.
 
-use std::{
-    borrow::Cow,
-    cell::OnceCell,
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap, sync::Arc};
 
 use octelium_policy::{Grpc, Map, Request, Value};
 
@@ -36,7 +31,8 @@ impl GrpcName {
     pub fn parse(path: &str) -> Option<Self> {
         let (full, method) = path.strip_prefix('/')?.split_once('/')?;
         let (package, service) = full.rsplit_once('.')?;
-        let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let plain =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !plain(service) || !plain(method) || !package.split('.').all(plain) {
             return None;
         }
@@ -180,7 +176,10 @@ mod tests {
     fn a_grpc_path_is_package_service_and_method() {
         let name = GrpcName::parse("/octelium.api.main.core.v1.MainService/ListUser").expect("a gRPC path");
         let parts = name.parts();
-        assert_eq!((parts.package, parts.service, parts.method), ("octelium.api.main.core.v1", "MainService", "ListUser"));
+        assert_eq!(
+            (parts.package, parts.service, parts.method),
+            ("octelium.api.main.core.v1", "MainService", "ListUser")
+        );
         assert_eq!(parts.service_full_name, "octelium.api.main.core.v1.MainService");
         for wrong in ["", "/", "/Service/Method", "/a.B", "/a.B/", "/a.B/c/d", "/.B/c", "/a./c", "a.B/c", "/a.B/c?d"] {
             assert_eq!(GrpcName::parse(wrong), None, "{wrong}");

@@ -41,10 +41,9 @@ impl Forwarder {
         routes: &Routes,
     ) -> Result<Response<Body>, Rejection> {
         let config = config.ok_or_else(|| Rejection::new(Code::UpstreamMissing, "no configuration applies"))?;
-        let upstream = config
-            .upstream
-            .as_ref()
-            .ok_or_else(|| Rejection::new(Code::UpstreamMissing, format!("config `{}` has no upstream", config.name)))?;
+        let upstream = config.upstream.as_ref().ok_or_else(|| {
+            Rejection::new(Code::UpstreamMissing, format!("config `{}` has no upstream", config.name))
+        })?;
 
         let mut headers = std::mem::take(&mut exchange.headers);
         let log = LoggedHeaders::take(&headers);

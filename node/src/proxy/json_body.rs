@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn an_object_is_read_and_all_else_refused() {
-        let value = object(br#"{"age": 19, "list": [1, 2.5, null, true, "x"], "o": {"k": "v"}}"#).expect("a JSON object");
+        let value =
+            object(br#"{"age": 19, "list": [1, 2.5, null, true, "x"], "o": {"k": "v"}}"#).expect("a JSON object");
         assert_eq!(value.to_json()["list"][1], 2.5);
         for wrong in ["", "[]", "1", "{", r#"{"a":1} x"#, r#"{"a":1,"a":2}"#, r#"{"o":{"b":1,"b":1}}"#, "\u{feff}{}"] {
             assert!(object(wrong.as_bytes()).is_err(), "{wrong}");

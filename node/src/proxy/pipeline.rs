@@ -15,14 +15,22 @@ use super::{
 use crate::telemetry::access_log::{self, Pending};
 
 /// Decides and forwards one request. Every stage is the file of that name.
-async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: Now) -> Result<Response<Body>, Rejection> {
+async fn run(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    routes: &Arc<Routes>,
+    now: Now,
+) -> Result<Response<Body>, Rejection> {
     // Before anything reads it: policy and upstream see one path.
     canonical(exchange)?;
     // The gateway's own pages; a Service can't take their place.
     if let Some(answer) = proxy.control.answer(exchange, routes).await {
         return answer;
     }
-    let route = routes.route(&exchange.host).cloned().ok_or_else(|| Rejection::new(Code::HostUnknown, "no Service has this host"))?;
+    let route = routes
+        .route(&exchange.host)
+        .cloned()
+        .ok_or_else(|| Rejection::new(Code::HostUnknown, "no Service has this host"))?;
     exchange.route = Some(route.clone());
     if route.is_disabled {
         return Err(Rejection::new(Code::ServiceDisabled, "spec.isDisabled"));
@@ -58,7 +66,8 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
 fn canonical(exchange: &mut Exchange) -> Result<(), Rejection> {
     let is_options = exchange.method == http::Method::OPTIONS;
     let escaped = exchange.escaped_path().to_owned();
-    let canonical = canonicalize::path(&escaped, is_options).map_err(|error| Rejection::new(Code::PathInvalid, error.to_string()))?;
+    let canonical = canonicalize::path(&escaped, is_options)
+        .map_err(|error| Rejection::new(Code::PathInvalid, error.to_string()))?;
     // Some upstreams split a query at `;` too: policy and upstream must see the same parameters.
     let query = exchange.query().map(|query| query.replace(';', "&"));
     let target = match query {
@@ -74,7 +83,8 @@ impl Handler for Connection {
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let now = Now::read();
         let (parts, body) = request.into_parts();
-        let target = parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), |target| target.as_str().to_owned());
+        let target =
+            parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), |target| target.as_str().to_owned());
         let exchange = Exchange {
             id: self.proxy.next_id(),
             started: now.time,

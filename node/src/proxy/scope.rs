@@ -52,8 +52,11 @@ mod tests {
 
     #[test]
     fn scopes_narrow() {
-        let api = Scope { r#type: Some(scope::Type::Api(scope::Api { r#type: Some(scope::api::Type::All(scope::api::All {})) })) };
-        let call = Grpc { service: "MainService", service_full_name: "p.MainService", method: "ListUser", package: "p" };
+        let api = Scope {
+            r#type: Some(scope::Type::Api(scope::Api { r#type: Some(scope::api::Type::All(scope::api::All {})) })),
+        };
+        let call =
+            Grpc { service: "MainService", service_full_name: "p.MainService", method: "ListUser", package: "p" };
         for (scopes, name, grpc, expected) in [
             (vec![], "svc1.ns1", None, true),
             (vec![service(&["svc1"], &["ns1"])], "svc1.ns1", None, true),

@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn an_upstream_cannot_speak_for_the_gateway() {
-        let mut headers = map(&[("x-octelium-decision", "forged"), ("server", "nginx"), ("keep-alive", "1"), ("etag", "e")]);
+        let mut headers =
+            map(&[("x-octelium-decision", "forged"), ("server", "nginx"), ("keep-alive", "1"), ("etag", "e")]);
         response(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["etag"]);
     }

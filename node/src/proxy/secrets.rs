@@ -77,7 +77,8 @@ impl Secrets {
             }
             Form::Plain => plain.to_vec(),
         };
-        let mut value = HeaderValue::from_bytes(&bytes).map_err(|_| format!("Secret `{secret}` can't stand in a header"))?;
+        let mut value =
+            HeaderValue::from_bytes(&bytes).map_err(|_| format!("Secret `{secret}` can't stand in a header"))?;
         value.set_sensitive(true);
         if opened.len() >= OPENED_MAX {
             opened.clear();

@@ -80,7 +80,8 @@ impl Writer {
         let (queue, buffers) = sync_channel(QUEUE_BUFFERS);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = dropped.clone();
-        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &buffers, &lost))?;
+        let thread =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &buffers, &lost))?;
         Ok(Self { queue, dropped, thread, is_off: *output == Output::Off })
     }
 
@@ -156,7 +157,9 @@ impl AccessLog {
         if buffer.is_empty() {
             return;
         }
-        if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) = self.0.queue.queue.try_send(buffer) {
+        if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) =
+            self.0.queue.queue.try_send(buffer)
+        {
             self.0.queue.dropped.fetch_add(records(&buffer), Ordering::Relaxed);
         }
     }
@@ -299,7 +302,10 @@ impl<B: http_body::Body<Data = bytes::Bytes> + Unpin> http_body::Body for Observ
     type Data = bytes::Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
         match &frame {

@@ -92,7 +92,8 @@ impl Connect for Connector {
         };
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return Ok(UpstreamIo::Plain(stream)) };
-        let name = ServerName::try_from(self.host.to_string()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let name = ServerName::try_from(self.host.to_string())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(UpstreamIo::Tls(Box::new(tls.connect(name, stream).await?)))
     }
 }

@@ -37,7 +37,11 @@ fn roots(settings: &Tls) -> Result<RootCertStore, String> {
             roots.add(certificate).map_err(|error| format!("tls.trustedCAs[{index}] can't be used: {error}"))?;
         }
     }
-    if roots.is_empty() { Err("no CA is trusted: the system has none and tls.trustedCAs is empty".into()) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err("no CA is trusted: the system has none and tls.trustedCAs is empty".into())
+    } else {
+        Ok(roots)
+    }
 }
 
 /// Read once for the process.
@@ -76,7 +80,12 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -85,7 +94,12 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

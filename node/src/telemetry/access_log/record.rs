@@ -181,7 +181,10 @@ pub fn exchange(buffer: &mut Vec<u8>, exchange: &Exchange, end: &End) -> serde_j
                 },
             },
         },
-        error: exchange.rejection.as_ref().map(|rejection| Error { code: rejection.code.text(), cause: &rejection.cause }),
+        error: exchange
+            .rejection
+            .as_ref()
+            .map(|rejection| Error { code: rejection.code.text(), cause: &rejection.cause }),
         is_aborted: !end.is_complete,
         client_address: &exchange.peer.ip,
         host: &exchange.host,
@@ -257,7 +260,9 @@ fn referer(headers: &HeaderMap) -> String {
 fn policy(origin: &Origin) -> (&'static str, serde_json::Value) {
     match origin {
         Origin::Named(reference) => ("policy", json!({ "policyRef": Reference::of(reference) })),
-        Origin::Inline { owner, name } => ("inlinePolicy", json!({ "resourceRef": Reference::of(owner), "name": name })),
+        Origin::Inline { owner, name } => {
+            ("inlinePolicy", json!({ "resourceRef": Reference::of(owner), "name": name }))
+        }
         Origin::BuiltIn(name) => ("builtIn", json!({ "name": name })),
     }
 }

@@ -82,6 +82,7 @@ impl Api {
             let (connector, name) = (connector.clone(), name.clone());
             async move {
                 let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
                 connector.connect(name, stream).await.map(TokioIo::new)
             }
         }));

@@ -114,6 +114,7 @@ impl Connection {
     /// To a cluster of another domain.
     pub async fn tls_as(address: SocketAddr, host: &str, ca: &Path) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let stream = tls_client(ca, b"http/1.1").connect(name, stream).await.unwrap();
         Self { io: Box::new(stream), buffer: Vec::new() }
