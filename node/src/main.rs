@@ -11,6 +11,10 @@ use octelium_node::{
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// A request makes some thirty short-lived allocations; figures in `docs/src/performance.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A node of the Octelium gateway: puts every API behind identity.
 #[derive(Parser)]
 #[command(version, about, max_term_width = 120)]

@@ -70,6 +70,12 @@ impl std::fmt::Display for Id {
     }
 }
 
+impl serde::Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Exchange {
     /// Escaped path without query.
     pub fn escaped_path(&self) -> &str {

@@ -1,6 +1,6 @@
 //! One request, one straight line: the only place that knows the order of the stages.
 
-use std::{rc::Rc, sync::Arc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use http::{Request, Response, header};
 use octelium_actors::router::Routes;
@@ -65,17 +65,20 @@ async fn run(
 
 fn canonical(exchange: &mut Exchange) -> Result<(), Rejection> {
     let is_options = exchange.method == http::Method::OPTIONS;
-    let escaped = exchange.escaped_path().to_owned();
-    let canonical = canonicalize::path(&escaped, is_options)
+    let canonical = canonicalize::path(exchange.escaped_path(), is_options)
         .map_err(|error| Rejection::new(Code::PathInvalid, error.to_string()))?;
+    let query = exchange.query();
     // Some upstreams split a query at `;` too: policy and upstream must see the same parameters.
-    let query = exchange.query().map(|query| query.replace(';', "&"));
-    let target = match query {
-        Some(query) => format!("{}?{query}", canonical.escaped),
+    let splits_twice = query.is_some_and(|query| query.contains(';'));
+    let target = (splits_twice || matches!(canonical.escaped, Cow::Owned(_))).then(|| match query {
+        Some(query) => format!("{}?{}", canonical.escaped, query.replace(';', "&")),
         None => canonical.escaped.into_owned(),
-    };
-    exchange.path = canonical.path.into_owned();
-    exchange.target = target;
+    });
+    let path = canonical.path.into_owned();
+    exchange.path = path;
+    if let Some(target) = target {
+        exchange.target = target;
+    }
     Ok(())
 }
 

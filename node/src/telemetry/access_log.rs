@@ -3,6 +3,7 @@
 //! Workers fill buffers; one thread writes them. A full queue drops records and counts them: nobody waits for a disk.
 
 mod record;
+mod timestamp;
 
 use std::{
     cell::RefCell,
@@ -19,7 +20,7 @@ use std::{
     },
     task::{Context, Poll},
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use http::Response;
@@ -29,6 +30,8 @@ use crate::proxy::exchange::{Exchange, Id, Peer};
 
 /// A worker hands its buffer over at this size, or after [`FLUSH_EVERY`].
 const BUFFER_BYTES: usize = 32 << 10;
+/// Room for the record that fills a buffer; longer ones make it grow.
+const RECORD_BYTES: usize = 4 << 10;
 /// How long a record may wait in a worker.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// Buffers that wait for the writer.
@@ -178,6 +181,9 @@ impl AccessLog {
             return;
         }
         let mut buffer = self.0.buffer.borrow_mut();
+        if buffer.capacity() == 0 {
+            buffer.reserve(BUFFER_BYTES + RECORD_BYTES);
+        }
         let start = buffer.len();
         if let Err(error) = record(&mut buffer) {
             buffer.truncate(start);
@@ -328,9 +334,4 @@ impl<B: http_body::Body<Data = bytes::Bytes> + Unpin> http_body::Body for Observ
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
     }
-}
-
-/// RFC 3339 with microseconds.
-fn timestamp(time: SystemTime) -> String {
-    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }

@@ -7,7 +7,7 @@ use octelium_policy::Origin;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{End, timestamp};
+use super::{End, timestamp::Timestamp};
 use crate::proxy::{
     Now,
     decision::{Reason, Verdict},
@@ -35,12 +35,62 @@ struct Record<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
-    id: String,
-    created_at: String,
+    id: Id,
+    created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     actor_ref: Option<Reference<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target_ref: Option<Reference<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReasonRecord<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_match: Option<PolicyMatch<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_not_active: Option<SessionNotActive>,
+}
+
+/// The rule that decided, and where it stands: a Policy, a policy written inside a resource, or the gateway itself.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyMatch<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Named<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inline_policy: Option<Inline<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    built_in: Option<&'a str>,
+    rule_name: &'a str,
+    priority: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Named<'a> {
+    policy_ref: Reference<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Inline<'a> {
+    resource_ref: Reference<'a>,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct SessionNotActive {
+    state: &'static str,
 }
 
 #[derive(Serialize)]
@@ -52,15 +102,15 @@ struct Entry<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Common<'a> {
-    started_at: String,
-    ended_at: String,
+    started_at: Timestamp,
+    ended_at: Timestamp,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'static str>,
     is_public: bool,
     is_anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<serde_json::Value>,
+    reason: Option<ReasonRecord<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_ref: Option<Reference<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,21 +185,21 @@ impl<'a> Reference<'a> {
 pub fn exchange(buffer: &mut Vec<u8>, exchange: &Exchange, end: &End) -> serde_json::Result<()> {
     let route = exchange.route.as_deref();
     let session = exchange.session.as_deref();
-    let started = timestamp(exchange.started);
+    let started = Timestamp(exchange.started);
     let is_allowed = exchange.verdict.as_ref().is_some_and(|verdict| verdict.is_allowed);
     let record = Record {
         api_version: octelium_api::API_VERSION,
         kind: "AccessLog",
         metadata: Metadata {
-            id: exchange.id.to_string(),
-            created_at: started.clone(),
+            id: exchange.id,
+            created_at: started,
             actor_ref: session.map(|session| Reference::of(&session.reference)),
             target_ref: route.map(|route| Reference::of(&route.reference)),
         },
         entry: Entry {
             common: Common {
                 started_at: started,
-                ended_at: timestamp(Now::read().time),
+                ended_at: Timestamp(Now::read().time),
                 status: if is_allowed { "ALLOWED" } else { "DENIED" },
                 mode: route.map(|route| route.mode.as_str_name()),
                 is_public: route.is_some_and(|route| route.is_public),
@@ -195,11 +245,11 @@ pub fn exchange(buffer: &mut Vec<u8>, exchange: &Exchange, end: &End) -> serde_j
 
 /// Writes the record of a request that never became one: its head broke the rules.
 pub fn refused(buffer: &mut Vec<u8>, id: Id, peer: &Peer, refusal: &Refusal) -> serde_json::Result<()> {
-    let now = timestamp(Now::read().time);
+    let now = Timestamp(Now::read().time);
     let record = json!({
         "apiVersion": octelium_api::API_VERSION,
         "kind": "AccessLog",
-        "metadata": { "id": id.to_string(), "createdAt": now },
+        "metadata": { "id": id, "createdAt": now },
         "entry": {
             "common": { "startedAt": now, "endedAt": now, "status": "DENIED", "isPublic": false, "isAnonymous": false },
             "info": { "http": {
@@ -213,22 +263,33 @@ pub fn refused(buffer: &mut Vec<u8>, id: Id, peer: &Peer, refusal: &Refusal) -> 
     serde_json::to_writer(buffer, &record)
 }
 
-fn reason(verdict: &Verdict) -> serde_json::Value {
-    match &verdict.reason {
+fn reason(verdict: &Verdict) -> ReasonRecord<'_> {
+    let details = match &verdict.reason {
         Reason::PolicyMatch { origin, rule, priority, error } => {
-            let mut details = json!({ "ruleName": rule, "priority": priority });
-            let (member, policy) = policy(origin);
-            details[member] = policy;
-            if let Some(error) = error {
-                details["error"] = json!(error);
-            }
-            json!({ "type": verdict.reason.name(), "details": { "policyMatch": details } })
+            let (policy, inline_policy, built_in) = match origin {
+                Origin::Named(reference) => (Some(Named { policy_ref: Reference::of(reference) }), None, None),
+                Origin::Inline { owner, name } => {
+                    (None, Some(Inline { resource_ref: Reference::of(owner), name }), None)
+                }
+                Origin::BuiltIn(name) => (None, None, Some(name.as_str())),
+            };
+            let matched = PolicyMatch {
+                policy,
+                inline_policy,
+                built_in,
+                rule_name: rule,
+                priority: *priority,
+                error: error.as_deref(),
+            };
+            Some(Details { policy_match: Some(matched), session_not_active: None })
         }
         Reason::SessionNotActive(state) => {
-            json!({ "type": verdict.reason.name(), "details": { "sessionNotActive": { "state": state.as_str_name() } } })
+            let session_not_active = Some(SessionNotActive { state: state.as_str_name() });
+            Some(Details { policy_match: None, session_not_active })
         }
-        other => json!({ "type": other.name() }),
-    }
+        _ => None,
+    };
+    ReasonRecord { r#type: verdict.reason.name(), details }
 }
 
 fn version(version: Version) -> &'static str {
@@ -254,15 +315,4 @@ fn referer(headers: &HeaderMap) -> String {
         return String::new();
     }
     url.into()
-}
-
-/// Where the deciding rule stands: a Policy, a policy written inside a resource, or the gateway itself.
-fn policy(origin: &Origin) -> (&'static str, serde_json::Value) {
-    match origin {
-        Origin::Named(reference) => ("policy", json!({ "policyRef": Reference::of(reference) })),
-        Origin::Inline { owner, name } => {
-            ("inlinePolicy", json!({ "resourceRef": Reference::of(owner), "name": name }))
-        }
-        Origin::BuiltIn(name) => ("builtIn", json!({ "name": name })),
-    }
 }
