@@ -32,6 +32,9 @@ use crate::{
     telemetry::access_log::Writer,
 };
 
+/// In the data directory: the root User's first authentication token.
+pub const ROOT_TOKEN: &str = "root.token";
+
 /// A running node.
 pub struct Node {
     /// Where it listens, ports filled in.
@@ -82,18 +85,24 @@ impl Node {
 
         // 2. The replicated state, and those who follow it.
         let replica = Replica::open(Options::new(config.data_dir.join("raft"))).await?;
+        if let Err(error) = same_domain(&replica.state(), &config.domain) {
+            replica.close().await?;
+            return Err(error);
+        }
         let views = Views::new(&config.domain);
         let supervisor = Supervisor::start(views.clone(), replica.watch()).await?;
 
         // 3. The control plane; the first start makes the cluster's identity.
-        same_domain(&replica.state(), &config.domain)?;
         let control = Control::new(replica.clone(), views.clone(), sealing.clone(), &config.domain, &config.public_url);
         let root_token = control.bootstrap(identity::generate(&config.domain)?).await?;
+        let token_file = config.data_dir.join(ROOT_TOKEN);
+        let unused = || control.unused_root_token().filter(|_| !token_file.exists());
+        let root_token = root_token.or_else(unused);
         if let Some(token) = &root_token {
             // Before anybody can connect: whoever waits for the ports finds the token.
-            let file = config.data_dir.join("root.token");
-            write(&file, token.as_bytes(), 0o600)?;
-            tracing::info!(file = %file.display(), "the root User's authentication token was written; move it to a safe place");
+            write(&token_file, token.as_bytes(), 0o600)?;
+            let file = token_file.display();
+            tracing::info!(%file, "the root User's authentication token was written; move it to a safe place");
         }
         let key = control.open_key(identity::CA_KEY).ok_or_else(|| lost(&key_file))?;
         let certificate = control.open_key(identity::CA_CERTIFICATE).ok_or_else(|| lost(&key_file))?;

@@ -26,7 +26,7 @@ use serde_json::json;
 
 use crate::{
     config::{Config, Settings},
-    node::{Node, write},
+    node::{Node, ROOT_TOKEN, write},
 };
 
 /// Names below `localhost` are this machine, everywhere (RFC 6761 §6.3).
@@ -75,7 +75,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     let node = Node::start(&config).await?;
     let port = node.addresses.first().context("the quickstart listens somewhere")?.address.port();
     let home = config.data_dir.join("client");
-    make_home(&home, &node, port)?;
+    make_home(&home, &config.data_dir, &node, port)?;
     let changed = apply(&node).await?;
     let client = client(&node, &home).await?;
     explain(&config, &home, port, &client, changed);
@@ -168,7 +168,7 @@ async fn client(node: &Node, home: &Path) -> Result<Client> {
 }
 
 /// A home for `octeliumctl`: it finds domain, address, CA and token there.
-fn make_home(home: &Path, node: &Node, port: u16) -> Result<()> {
+fn make_home(home: &Path, data_dir: &Path, node: &Node, port: u16) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)
@@ -181,14 +181,11 @@ fn make_home(home: &Path, node: &Node, port: u16) -> Result<()> {
             "domain": DOMAIN,
             "address": format!("127.0.0.1:{port}"),
             "caFile": node.ca_file,
-            "authTokenFile": "root.token",
+            "authTokenFile": data_dir.join(ROOT_TOKEN),
         }],
     });
     // JSON is YAML.
     write(&home.join("config.yaml"), serde_json::to_string_pretty(&config)?.as_bytes(), 0o600)?;
-    if let Some(token) = &node.root_token {
-        write_private(&home.join("root.token"), token)?;
-    }
     Ok(())
 }
 

@@ -29,6 +29,8 @@ use crate::{
     token::TokenKeys,
 };
 
+/// Of the root User, for the first log-in.
+const ROOT_CREDENTIAL: &str = "root-init";
 /// How long the token lasts with which an administrator first logs in.
 const ROOT_LIFE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 const API_NAMESPACE: &str = "octelium-api";
@@ -73,6 +75,17 @@ impl Control {
             _ => Ok(None),
         }
     }
+
+    /// The token that [`Self::bootstrap`] gave, as long as nobody has used it: for a start that was cut off before it could
+    /// be kept.
+    pub fn unused_root_token(&self) -> Option<String> {
+        let state = self.inner.store.state();
+        let Object::Credential(credential) = &state.by_name(Kind::Credential, ROOT_CREDENTIAL)?.object else {
+            return None;
+        };
+        let is_unused = credential.status.as_ref().is_some_and(|status| status.total_authentications == 0);
+        is_unused.then(|| generate::mint(credential, &self.token_keys()))?
+    }
 }
 
 /// Enters everything into the plan; the id is that of the Credential `root-init`.
@@ -104,7 +117,7 @@ fn built_ins(plan: &mut Plan, domain: &str) -> Result<crate::plan::Id, Refusal> 
     });
 
     let mut root_init = Credential {
-        metadata: Some(named("root-init")),
+        metadata: Some(named(ROOT_CREDENTIAL)),
         spec: Some(credential::Spec {
             r#type: credential::spec::Type::AuthToken.into(),
             user: "root".to_owned(),

@@ -6,57 +6,34 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// Cookies that belong to the gateway.
 const COOKIES: [&str; 2] = ["octelium_auth", "octelium_rt"];
 
-/// Removed from requests, whoever set them; spelled with hyphens.
-const REQUEST: [&str; 24] = [
-    "x-request-id",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-forwarded-uri",
-    "x-forwarded-scheme",
-    "x-forwarded-client-cert",
-    "x-real-ip",
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-    "expect",
-    "host",
-];
+/// Removed from requests, whoever set them; `name` is spelled with hyphens.
+fn leaves_request(name: &str) -> bool {
+    match name {
+        "x-request-id" | "forwarded" | "x-real-ip" => true,
+        "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-port" => true,
+        "x-forwarded-server" | "x-forwarded-prefix" | "x-forwarded-uri" | "x-forwarded-scheme" => true,
+        "x-forwarded-client-cert" => true,
+        "connection" | "proxy-connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
+        "proxy-authenticate" | "proxy-authorization" => true,
+        // The engine and `forward` set their own.
+        "content-length" | "expect" | "host" => true,
+        _ => name.starts_with("x-octelium-") || name.starts_with("x-envoy-"),
+    }
+}
 
-const RESPONSE: [&str; 10] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "server",
-];
-
-/// Prefixes of the gateway's own headers.
-const OURS: [&str; 2] = ["x-octelium-", "x-envoy-"];
+/// Removed from responses; `name` is spelled with hyphens.
+fn leaves_response(name: &str) -> bool {
+    match name {
+        "connection" | "proxy-connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
+        "proxy-authenticate" | "proxy-authorization" | "server" => true,
+        _ => name.starts_with("x-octelium-"),
+    }
+}
 
 /// Edits a request's headers before they go to the upstream. `keep_authorization`: of an anonymous Service.
 pub fn request(headers: &mut HeaderMap, keep_authorization: bool) {
     named_by_connection(headers);
-    remove(headers, |name| REQUEST.contains(&name) || OURS.iter().any(|prefix| name.starts_with(prefix)));
-    if !keep_authorization {
-        remove(headers, |name| name == "authorization");
-    }
+    remove(headers, |name| leaves_request(name) || (!keep_authorization && name == "authorization"));
     cookies(headers);
     headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("octelium"));
 }
@@ -64,7 +41,7 @@ pub fn request(headers: &mut HeaderMap, keep_authorization: bool) {
 /// Edits a response's headers before they go to the caller. `Content-Length` stays: it is what HEAD asks for.
 pub fn response(headers: &mut HeaderMap) {
     named_by_connection(headers);
-    remove(headers, |name| RESPONSE.contains(&name) || name.starts_with(OURS[0]));
+    remove(headers, leaves_response);
 }
 
 /// Removes the headers that `matches`, which is shown names with hyphens: to many upstreams `x_real_ip` is the same header.

@@ -5,6 +5,7 @@
 mod access_log;
 mod bad_input;
 mod bodies;
+mod cluster;
 mod control_api;
 mod examples;
 mod identity;

@@ -103,7 +103,7 @@ async fn the_quickstart_works_as_it_says_and_starts_again() {
 
         // What it says to type, byte for byte but for the program that sends it.
         let host = |name: &str| format!("{name}octelium.localhost:{port}");
-        let root = fs::read_to_string(data.join("client/root.token")).unwrap();
+        let root = fs::read_to_string(data.join("root.token")).unwrap();
         let api = Api::anonymous(address, &ca, "octelium-api.octelium.localhost").log_in(&root).await;
         let connect = async || Connection::tls_as(address, "demo.octelium.localhost", &ca).await;
         let mut connection = connect().await;
@@ -139,9 +139,7 @@ async fn the_quickstart_works_as_it_says_and_starts_again() {
         assert!(tokio::process::Command::new("kill").args(["-s", "INT", &pid]).status().await.unwrap().success());
         assert_eq!(soon("the end", child.wait()).await.unwrap().code(), Some(0), "Ctrl-C");
     }
-    for (file, mode) in
-        [("client/root.token", 0o600), ("client/build-bot.json", 0o600), ("sealing.key", 0o600), ("", 0o700)]
-    {
+    for (file, mode) in [("root.token", 0o600), ("client/build-bot.json", 0o600), ("sealing.key", 0o600), ("", 0o700)] {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(data.join(file)).unwrap().permissions().mode() & 0o777, mode, "{file}");
     }

@@ -145,6 +145,39 @@ async fn without_a_default_nothing_is_chosen_for_what_no_rule_matches() {
     assert_eq!(upstream.only().target, "/only/yes");
 }
 
+/// A configuration that an expression makes is held to the rules for written ones, and never replaced by another when it fails.
+#[tokio::test]
+async fn an_expression_makes_the_configuration() {
+    let (cluster, upstream, other) = (Cluster::start().await, Upstream::ok().await, Upstream::ok().await);
+    let eval = format!(
+        r#"{{"parent": ctx.request.http.headers["x-parent"], "upstream": {{"url": ctx.user.metadata.name == "alice" ? "{}" : ctx.request.http.headers["x-url"]}}}}"#,
+        other.url()
+    );
+    let spec = json!({
+        "config": { "http": { "auth": { "bearer": { "fromSecret": "one" } } } },
+        "dynamicConfig": { "rules": [
+            { "condition": { "match": r#"ctx.request.http.path == "/made""# }, "eval": eval },
+            choice(r#"ctx.request.http.path == "/made""#, "default"),
+        ] },
+    });
+    cluster.api.apply(&[secret("one", "1st"), service("svc", &upstream.url(), spec)]).await;
+    let (alice, bob) = (cluster.api.caller("alice").await, cluster.api.caller("bob").await);
+    let made = || get("svc", "/made").header("X-Parent", "default");
+    for _ in 0..2 {
+        assert_eq!(cluster.call(&made().token(&alice)).await.status, 200);
+        assert_eq!(other.only().header("authorization"), Some("Bearer 1st"), "the parent's credential");
+    }
+    let scheme = made().token(&bob).header("X-Url", "ftp://127.0.0.1");
+    let parent = get("svc", "/made").token(&alice).header("X-Parent", "nobody");
+    let missing = get("svc", "/made").token(&alice);
+    for call in [scheme, parent, missing] {
+        assert_eq!(cluster.call(&call).await.short(), (502, "CONFIG_INVALID"));
+    }
+    assert_eq!(cluster.call(&get("svc", "/else").token(&alice)).await.status, 200);
+    assert_eq!(upstream.only().target, "/else");
+    assert!(other.seen().is_empty());
+}
+
 /// T9.
 #[tokio::test]
 async fn a_configuration_is_laid_over_its_parent() {
