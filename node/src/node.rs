@@ -129,11 +129,11 @@ impl Node {
         let worker_ended = Arc::new(Notify::new());
         let mut workers = Vec::new();
         for index in 0..config.workers {
-            let doors =
-                sockets.remove(0).into_iter().map(|(socket, is_tls)| Ok(Door { listener: listen(socket)?, is_tls }));
+            let doors = sockets.remove(0).into_iter().map(Taken::open);
             let doors = doors.collect::<std::io::Result<Vec<_>>>().context("listening")?;
             workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
         }
+        #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
         Ok(Self {
@@ -206,10 +206,22 @@ fn lost(key_file: &Path) -> anyhow::Error {
     )
 }
 
+/// An address that was taken for a worker, before callers can connect to it.
+struct Taken {
+    socket: Socket,
+    is_tls: bool,
+}
+
+impl Taken {
+    fn open(self) -> std::io::Result<Door> {
+        Ok(Door { listener: listen(self.socket)?, is_tls: self.is_tls })
+    }
+}
+
 /// One set of sockets for each worker, all on the same addresses.
-fn take_addresses(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<(Socket, bool)>>)> {
+fn take_addresses(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<Taken>>)> {
     let mut addresses = Vec::new();
-    let mut doors: Vec<Vec<(Socket, bool)>> = (0..config.workers).map(|_| Vec::new()).collect();
+    let mut doors: Vec<Vec<Taken>> = (0..config.workers).map(|_| Vec::new()).collect();
     for listen in &config.listen {
         let mut address: SocketAddr = listen.address;
         // Workers share a port, and so another process could share it too and take a part of the connections.
@@ -220,7 +232,7 @@ fn take_addresses(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<(Socket, bool
             let socket = bind(address).with_context(|| format!("listening on {address}"))?;
             let taken = socket.local_addr()?.as_socket(); // port 0: the others take the one that was found
             address = taken.context("a TCP socket has an address")?;
-            of_worker.push((socket, listen.is_tls));
+            of_worker.push(Taken { socket, is_tls: listen.is_tls });
         }
         addresses.push(Listen { address, is_tls: listen.is_tls });
     }
