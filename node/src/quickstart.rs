@@ -230,7 +230,7 @@ Paste in another terminal, in this directory:
 
   # a policy says no: 403; X-Octelium-Decision names the decision, the access log explains it
   curl -i --cacert {ca} -H "Authorization: Bearer $TOKEN" -X DELETE {service}/hello
-  grep POLICY_MATCH {log} | tail -1
+  sleep 1; grep nobody-deletes {log} | tail -1
 
 Ctrl-C stops the node; a second start finds everything as it was."#,
         log = match &config.access_log {
