@@ -27,7 +27,7 @@ pub struct UserEntry {
     /// Policies of the User and its Groups, parents included.
     pub policies: Vec<Arc<Policy>>,
     /// Whether any of them is attached by name, so that a changed Policy concerns this User.
-    pub(crate) names_policies: bool,
+    pub names_policies: bool,
 }
 
 /// An access token that counts.
@@ -78,7 +78,8 @@ pub struct SessionEntry {
     pub policies: Vec<Arc<Policy>>,
     /// What its policies and its User's read of the context.
     pub reads: Reads,
-    pub(crate) names_policies: bool,
+    /// Whether any of its policies is attached by name.
+    pub names_policies: bool,
 }
 
 impl SessionEntry {
