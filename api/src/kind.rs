@@ -141,6 +141,12 @@ kinds! {
     Session = 7,
     Secret = 8,
     ClusterConfig = 9,
+    Config = 10,
+    IdentityProvider = 11,
+    Device = 12,
+    Authenticator = 13,
+    Region = 14,
+    Gateway = 15,
 }
 
 impl Object {
@@ -159,6 +165,31 @@ impl Object {
         self.metadata().map_or("", |metadata| &metadata.resource_version)
     }
 
+    /// The uids of what this resource belongs to and is looked up by: the Namespace of a Service, the User of a Credential, the
+    /// User, Credential and Device of a Session, and so on.
+    pub fn owners(&self) -> impl Iterator<Item = &str> {
+        macro_rules! of {
+            ($resource:expr $(, $reference:ident)*) => {{
+                let status = $resource.status.as_ref();
+                let mut owners = [None; 3];
+                let found = [$(status.and_then(|status| status.$reference.as_ref())),*];
+                owners.iter_mut().zip(found).for_each(|(owner, reference)| *owner = reference.map(|to| to.uid.as_str()));
+                owners
+            }};
+        }
+        let owners: [Option<&str>; 3] = match self {
+            Self::Service(service) => of!(service, namespace_ref, region_ref),
+            Self::Credential(credential) => of!(credential, user_ref),
+            Self::Session(session) => of!(session, user_ref, credential_ref, device_ref),
+            Self::Device(device) => of!(device, user_ref),
+            Self::Authenticator(authenticator) => of!(authenticator, user_ref, device_ref),
+            Self::Gateway(gateway) => of!(gateway, region_ref),
+            Self::Policy(policy) => of!(policy, parent_policy_ref),
+            _ => [None; 3],
+        };
+        owners.into_iter().flatten().filter(|uid| !uid.is_empty())
+    }
+
     /// The same resource with its descriptor, for generic walks.
     pub fn dynamic(&self) -> DynamicMessage {
         DynamicMessage::decode(self.kind().descriptor(), self.encode().as_slice())
@@ -174,6 +205,30 @@ impl Object {
             name: self.name().to_owned(),
             resource_version: self.resource_version().to_owned(),
         }
+    }
+}
+
+impl Kind {
+    /// Whether the kind has `data` beside `spec`, which callers write and nobody reads back.
+    pub fn has_data(self) -> bool {
+        matches!(self, Self::Secret | Self::Config)
+    }
+
+    /// How a resource of this kind comes to be, where callers don't create it.
+    pub fn made_by(self) -> Option<&'static str> {
+        match self {
+            Self::Session => Some("a Session is made by logging in"),
+            Self::Device => Some("a Device is made by registering it from its owner's Session"),
+            Self::Authenticator => Some("an Authenticator is made by its owner"),
+            Self::Region => Some("a Region is made by the cluster"),
+            Self::Gateway => Some("a Gateway is made by the cluster, one for each node"),
+            _ => None,
+        }
+    }
+
+    /// Whether only the cluster itself changes and deletes resources of this kind.
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Self::Region | Self::Gateway)
     }
 }
 

@@ -4,6 +4,8 @@
 
 /// The namespace of a Service whose name has one label.
 pub const DEFAULT_NAMESPACE: &str = "default";
+/// The name of the first Region.
+pub const DEFAULT_REGION: &str = "default";
 /// The name of the only ClusterConfig.
 pub const CLUSTER_CONFIG: &str = "default";
 /// Namespaces that start with these belong to the cluster.
@@ -22,6 +24,16 @@ pub fn is_plain(name: &str) -> bool {
 /// Whether `name` is one that the server may have given to a Session.
 pub fn is_session(name: &str) -> bool {
     is_label(name, SESSION_BYTES_MAX)
+}
+
+/// Whether `name` is one that the cluster may have given to a Region or Gateway: 2 to 64 characters.
+pub fn is_loose(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (2..=64).contains(&bytes.len())
+        && bytes.first().is_some_and(is_alphanumeric)
+        && bytes.last().is_some_and(is_alphanumeric)
+        && bytes.iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
 }
 
 /// Whether `name` is made of plain names with at most `dots_max` dots between them.

@@ -7,6 +7,7 @@ use prost_types::Timestamp;
 use crate::{Object, name};
 
 mod access;
+mod config;
 mod identity;
 mod metadata;
 mod references;
@@ -102,6 +103,23 @@ pub fn check(object: &Object, now: SystemTime) -> Vec<Violation> {
             }
         }
         Object::Secret(secret) => secret::check(secret, &mut report),
+        Object::Config(config) => config::check(config, &mut report),
+        Object::Device(device) => {
+            if let Some(spec) = &device.spec {
+                identity::device(spec, &mut report);
+            }
+        }
+        Object::Authenticator(authenticator) => {
+            if let Some(spec) = &authenticator.spec {
+                identity::authenticator(spec, &mut report);
+            }
+        }
+        Object::IdentityProvider(provider) => {
+            if provider.spec.as_ref().is_some_and(|spec| spec.r#type.is_none()) {
+                report.add("spec", "needs one of github, oidc, saml, oidcIdentityToken");
+            }
+        }
+        Object::Region(_) | Object::Gateway(_) => {}
     }
     report.finish()
 }

@@ -244,6 +244,10 @@ fn object() -> impl Strategy<Value = Object> {
             Kind::Credential => serde_json::json!({"type": "OAUTH2", "user": a, "expiresAt": "2026-01-31T12:00:00.000000001Z"}),
             Kind::Session => serde_json::json!({"state": "ACTIVE", "expiresAt": "0001-01-01T00:00:00Z"}),
             Kind::Secret => serde_json::json!({"data": {"value": a}}),
+            Kind::Config | Kind::Region | Kind::Gateway => serde_json::json!({}),
+            Kind::IdentityProvider => serde_json::json!({"displayName": a, "oidc": {"clientID": b, "scopes": [a, b]}}),
+            Kind::Device => serde_json::json!({"state": "PENDING", "authorization": authorization}),
+            Kind::Authenticator => serde_json::json!({"state": "ACTIVE", "displayName": a}),
             Kind::ClusterConfig => serde_json::json!({"session": {"human": {"maxPerUser": 5}}, "dns": {"fallbackZone": {"servers": [a, b]}}}),
         };
         let mut object = manifest::from_json(kind, &serde_json::json!({"spec": spec})).unwrap_or_else(|errors| panic!("{errors:#?}"));

@@ -157,6 +157,7 @@ fn read(path: &Path) -> Result<Option<(SnapshotMeta, State)>, Error> {
         match (source.record(number)?, &meta) {
             (form::Content::Head(head), None) => {
                 state.advance(head.index);
+                state.replaced();
                 meta = Some(snapshot_meta(head).map_err(corrupt)?);
             }
             (form::Content::End(end), Some(_)) if end.records == number => break,

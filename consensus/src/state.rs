@@ -70,6 +70,17 @@ impl State {
         self.table(kind).list()
     }
 
+    /// All resources of a kind that belong to the resource with this uid (see [`Object::owners`]), in the order of their
+    /// creation.
+    pub fn owned_by<'a>(&'a self, kind: Kind, uid: &'a str) -> impl Iterator<Item = &'a Arc<Stored>> {
+        self.table(kind).owned_by(uid)
+    }
+
+    /// The log index of the last change of a resource of this kind. After a restart it may be that of the snapshot.
+    pub fn changed_index(&self, kind: Kind) -> u64 {
+        self.table(kind).changed_index
+    }
+
     /// How many resources of a kind there are.
     pub fn count(&self, kind: Kind) -> usize {
         self.table(kind).len()
@@ -102,6 +113,13 @@ impl State {
     /// Notes an entry that changes nothing here.
     pub(crate) fn advance(&mut self, index: u64) {
         self.index = index;
+    }
+
+    /// Notes that everything may have changed: what a snapshot replaced.
+    pub(crate) fn replaced(&mut self) {
+        for kind in Kind::ALL {
+            self.table_mut(*kind).changed_index = self.index;
+        }
     }
 
     fn table(&self, kind: Kind) -> &Table {

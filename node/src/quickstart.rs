@@ -135,6 +135,7 @@ async fn apply(node: &Node) -> Result<usize> {
         changes.extend(parse(name, text)?.into_iter().map(|document| Change {
             kind: document.object.kind().name().to_owned(),
             change: Some(change::Change::Put(document.object.encode())),
+            ..Change::default()
         }));
     }
     let mut request = tonic::Request::new(ApplyRequest { changes, ..ApplyRequest::default() });

@@ -89,10 +89,11 @@ impl Table {
                 .filter(|entry| policies_changed && entry.names_policies || in_any_group(entry.user.stored(), &groups));
             users.extend(touched.map(|entry| entry.reference.uid.clone()).collect::<Vec<_>>());
         }
-        if policies_changed || !credentials.is_empty() {
-            let touched = self.sessions.values().filter(|entry| {
-                policies_changed && entry.names_policies || made_by_any(entry.session.stored(), &credentials)
-            });
+        for credential in &credentials {
+            sessions.extend(new.owned_by(Kind::Session, credential).map(|session| session.object.uid().to_owned()));
+        }
+        if policies_changed {
+            let touched = self.sessions.values().filter(|entry| entry.names_policies);
             sessions.extend(touched.map(|entry| entry.reference.uid.clone()).collect::<Vec<_>>());
         }
         for uid in &users {
@@ -216,15 +217,6 @@ pub(crate) fn sides<'a>(change: &Change<'a>) -> (Option<&'a Arc<Stored>>, Option
 fn in_any_group(stored: &Stored, groups: &HashSet<String>) -> bool {
     match &stored.object {
         Object::User(user) => user.spec.iter().any(|spec| spec.groups.iter().any(|group| groups.contains(group))),
-        _ => false,
-    }
-}
-
-fn made_by_any(stored: &Stored, credentials: &HashSet<String>) -> bool {
-    match &stored.object {
-        Object::Session(session) => {
-            credential_uid(session.status.as_ref()).is_some_and(|uid| credentials.contains(uid))
-        }
         _ => false,
     }
 }

@@ -15,9 +15,6 @@ use super::{
 };
 use crate::{API_VERSION, Kind, name};
 
-/// Kinds of the official model that come later.
-const LATER: [&str; 7] =
-    ["Device", "Authenticator", "IdentityProvider", "Config", "Region", "Gateway", "PolicyTrigger"];
 /// Nesting of free-form objects: each level costs three of the hundred that Protocol Buffers are read with.
 pub(crate) const FREE_FORM_DEPTH_MAX: usize = 20;
 /// The largest integer up to which a free-form number is exact.
@@ -95,12 +92,7 @@ fn kind(root: &Node<'_>) -> Result<Kind, Fault> {
     let at = place(entry);
     match scalar::scalar(&entry.value) {
         Some(Scalar::Text(text)) => text.parse().map_err(|()| {
-            let message = if LATER.contains(&text) {
-                format!("kind `{text}` is not supported yet")
-            } else {
-                let known = names().chain(LATER);
-                format!("unknown kind {}{}", quote(text), did_you_mean(text, known))
-            };
+            let message = format!("unknown kind {}{}", quote(text), did_you_mean(text, names()));
             fault(at, "kind", message)
         }),
         _ => Err(fault(at, "kind", format!("expected the name of a kind, found {}", found(&entry.value, false)))),
@@ -165,7 +157,7 @@ impl Reader<'_> {
 
     /// Whether the values here must not be shown.
     fn secret(&self) -> bool {
-        self.kind == Kind::Secret && self.path.starts_with("data")
+        self.kind.has_data() && self.path.starts_with("data")
     }
 
     fn envelope(&mut self, entries: &[Entry<'_>]) {

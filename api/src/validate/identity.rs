@@ -6,7 +6,10 @@ use prost_types::Timestamp;
 
 use super::{Report, access, values};
 use crate::{
-    core::{cluster_config, credential, session, session::spec::State, session::status, user, user::spec::Type},
+    core::{
+        authenticator, cluster_config, credential, device, session, session::spec::State, session::status, user,
+        user::spec::Type,
+    },
     meta::Duration,
 };
 
@@ -95,6 +98,25 @@ pub(super) fn session(spec: &session::Spec, now: SystemTime, report: &mut Report
     }
     if let Some(list) = &spec.authorization {
         access::authorization("spec.authorization", &list.policies, &list.inline_policies, report);
+    }
+}
+
+pub(super) fn device(spec: &device::Spec, report: &mut Report) {
+    if spec.state == device::spec::State::Unknown as i32 {
+        report.add("spec.state", "missing: ACTIVE, PENDING or REJECTED");
+    }
+    if let Some(list) = &spec.authorization {
+        access::authorization("spec.authorization", &list.policies, &list.inline_policies, report);
+    }
+}
+
+pub(super) fn authenticator(spec: &authenticator::Spec, report: &mut Report) {
+    if spec.state == authenticator::spec::State::Unknown as i32 {
+        report.add("spec.state", "missing: ACTIVE, PENDING or REJECTED");
+    }
+    report.length("spec.displayName", &spec.display_name, 120);
+    if !spec.display_name.is_ascii() {
+        report.add("spec.displayName", "only ASCII characters are allowed");
     }
 }
 

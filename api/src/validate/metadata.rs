@@ -10,6 +10,8 @@ use crate::{Kind, Object, name};
 pub(super) const PLAIN_NAME: &str =
     "not a name: 2 to 40 lower-case letters, digits and single hyphens, a letter first, no hyphen last";
 
+const LOOSE_NAME: &str = "not a name: 2 to 64 lower-case letters, digits and hyphens, no hyphen first or last";
+
 const ENTRIES_MAX: usize = 64;
 
 pub(super) fn check(object: &Object, report: &mut Report) {
@@ -66,9 +68,16 @@ fn check_name(kind: Kind, name: &str, report: &mut Report) {
             "not a Policy's name: up to six names separated by dots, each 2 to 40 lower-case letters, digits and single hyphens, a letter first, no hyphen last; at most 128 bytes",
         ),
         Kind::Session => (name::is_session(name), PLAIN_NAME),
-        Kind::Namespace | Kind::User | Kind::Group | Kind::Credential | Kind::Secret => {
-            (name::is_plain(name), PLAIN_NAME)
-        }
+        Kind::Region | Kind::Gateway => (name::is_loose(name), LOOSE_NAME),
+        Kind::Namespace
+        | Kind::User
+        | Kind::Group
+        | Kind::Credential
+        | Kind::Secret
+        | Kind::Config
+        | Kind::IdentityProvider
+        | Kind::Device
+        | Kind::Authenticator => (name::is_plain(name), PLAIN_NAME),
     };
     if !valid {
         report.add(PATH, form);

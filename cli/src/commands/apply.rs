@@ -123,6 +123,7 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments, documents: Vec<Do
     let change = |document: &Document| Change {
         kind: document.object.kind().name().to_owned(),
         change: Some(change::Change::Put(document.object.encode())),
+        ..Change::default()
     };
     let request = ApplyRequest {
         // Repeated attempts at an unavailable server have one effect.

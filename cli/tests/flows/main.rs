@@ -125,7 +125,6 @@ fn wrong_arguments_exit_with_two() {
         &["frobnicate"][..],
         &["get"],
         &["get", "pod"],
-        &["get", "device"],
         &["get", "svc", "-o", "toml"],
         &["get", "cc", "default"],
         &["get", "user", "--namespace", "prod"],

@@ -38,7 +38,7 @@ fn change(state: &mut State, index: u64, command: &Command) -> Result<(), Outcom
             Write::Put { object, expected, sealed } => {
                 put(state, Order { index, position }, object, expected, sealed.as_deref())?;
             }
-            Write::Delete { kind, uid, expected } => delete(state, *kind, uid, expected)?,
+            Write::Delete { kind, uid, expected } => delete(state, index, *kind, uid, expected)?,
             Write::PutKey { name, sealed } => {
                 state.keys.insert(name.as_str().into(), sealed.as_slice().into());
             }
@@ -69,6 +69,7 @@ fn put(
         return refuse("it holds secret data that is not sealed");
     }
     let table = state.table_mut(kind);
+    table.changed_index = order.index;
     match (expected, table.get(uid)) {
         (Expected::Absent, Some(_)) => refuse("its uid is taken"),
         (Expected::Absent, None) if table.by_name(name).is_some() => refuse("it already exists"),
@@ -91,8 +92,9 @@ fn put(
     }
 }
 
-fn delete(state: &mut State, kind: Kind, uid: &str, expected: &Expected) -> Result<(), Outcome> {
+fn delete(state: &mut State, index: u64, kind: Kind, uid: &str, expected: &Expected) -> Result<(), Outcome> {
     let table = state.table_mut(kind);
+    table.changed_index = index;
     let Some(present) = table.get(uid) else {
         return Err(conflict(kind, uid, "it does not exist"));
     };
@@ -106,9 +108,14 @@ fn delete(state: &mut State, kind: Kind, uid: &str, expected: &Expected) -> Resu
     }
 }
 
-/// Secret data reaches the log sealed or not at all. (`spec.data` is the half that isn't secret, e.g. a certificate.)
+/// The data of Secrets and Configs reaches the log sealed or not at all. (`spec.data` of a Secret is the half that isn't
+/// secret, e.g. a certificate.)
 fn holds_secret(object: &Object) -> bool {
-    matches!(object, Object::Secret(secret) if secret.data.is_some())
+    match object {
+        Object::Secret(secret) => secret.data.is_some(),
+        Object::Config(config) => config.data.is_some(),
+        _ => false,
+    }
 }
 
 fn conflict(kind: Kind, name: &str, reason: &str) -> Outcome {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use aws_lc_rs::digest;
+use imbl::{OrdMap, OrdSet};
+use octelium_api::Object;
+use uuid::Uuid;
 
 use super::Stored;
 
@@ -29,6 +32,25 @@ pub struct Table {
     pub(super) by_order: OrdMap<Order, Held>,
     by_uid: OrdMap<Arc<str>, Order>,
     by_name: OrdMap<Arc<str>, Order>,
+    /// What belongs to an owner, see [`Object::owners`].
+    by_owner: OrdSet<(Owner, Order)>,
+    /// The log index of the last change.
+    pub(super) changed_index: u64,
+}
+
+/// An owner's uid as a number.
+type Owner = u128;
+
+/// Uids are UUIDs; whatever else stands there gets a number that no UUID is likely to have.
+fn owner(uid: &str) -> Owner {
+    Uuid::try_parse(uid).map_or_else(
+        |_| {
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&digest::digest(&digest::SHA256, uid.as_bytes()).as_ref()[..16]);
+            Owner::from_be_bytes(bytes)
+        },
+        |uuid| uuid.as_u128(),
+    )
 }
 
 impl Table {
@@ -44,6 +66,16 @@ impl Table {
         self.by_order.values().map(|held| &held.0)
     }
 
+    /// What belongs to the owner with this uid, in the order of creation.
+    pub fn owned_by<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a Arc<Stored>> {
+        const FIRST: Order = Order { index: 0, position: 0 };
+        const LAST: Order = Order { index: u64::MAX, position: u32::MAX };
+        let owner = owner(uid);
+        let orders = self.by_owner.range((owner, FIRST)..=(owner, LAST));
+        let owned = orders.filter_map(|(_, order)| self.at(*order));
+        owned.filter(move |stored| stored.object.owners().any(|of| of == uid))
+    }
+
     pub fn ordered(&self) -> impl Iterator<Item = (Order, &Arc<Stored>)> {
         self.by_order.iter().map(|(order, held)| (*order, &held.0))
     }
@@ -56,14 +88,20 @@ impl Table {
     pub fn insert(&mut self, order: Order, stored: Stored) {
         self.by_uid.insert(stored.object.uid().into(), order);
         self.by_name.insert(stored.object.name().into(), order);
+        self.note_owners(&stored.object, order);
         self.by_order.insert(order, Held(Arc::new(stored)));
     }
 
     /// Replaces the resource that has the same uid; its name must be the same too.
     pub fn replace(&mut self, stored: Stored) {
-        if let Some(order) = self.by_uid.get(stored.object.uid()) {
-            self.by_order.insert(*order, Held(Arc::new(stored)));
+        let Some(order) = self.by_uid.get(stored.object.uid()).copied() else { return };
+        if let Some(before) = self.at(order).cloned()
+            && !before.object.owners().eq(stored.object.owners())
+        {
+            self.forget_owners(&before.object, order);
+            self.note_owners(&stored.object, order);
         }
+        self.by_order.insert(order, Held(Arc::new(stored)));
     }
 
     pub fn remove(&mut self, uid: &str) {
@@ -71,6 +109,19 @@ impl Table {
             && let Some(Held(stored)) = self.by_order.remove(&order)
         {
             self.by_name.remove(stored.object.name());
+            self.forget_owners(&stored.object, order);
+        }
+    }
+
+    fn note_owners(&mut self, object: &Object, order: Order) {
+        for uid in object.owners() {
+            self.by_owner.insert((owner(uid), order));
+        }
+    }
+
+    fn forget_owners(&mut self, object: &Object, order: Order) {
+        for uid in object.owners() {
+            self.by_owner.remove(&(owner(uid), order));
         }
     }
 

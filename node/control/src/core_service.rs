@@ -5,7 +5,7 @@ use std::sync::Arc;
 use octelium_api::{
     Kind, Object,
     core::{self, *},
-    meta::{DeleteOptions, GetOptions, ObjectReference, OperationResult},
+    meta::{DeleteOptions, GetOptions, OperationResult},
     name,
 };
 use octelium_consensus::State;
@@ -26,17 +26,17 @@ const SERVICE: &str = "octelium.api.main.core.v1.MainService";
 /// See the module.
 pub struct Core(pub Arc<Inner>);
 
-/// Whether a resource is wanted.
-type Keep = Box<dyn Fn(&Object) -> bool>;
+/// The uids of what the wanted resources belong to.
+type Owners = Vec<String>;
 
 /// What a kind's list can be narrowed to.
 trait Narrow {
-    /// Which resources are wanted.
+    /// Whose resources are wanted; of everybody, where there is nothing.
     ///
     /// # Errors
     /// If what it is narrowed by isn't there.
-    fn narrow(&self, _: &State) -> Result<Keep, Refusal> {
-        Ok(Box::new(|_| true))
+    fn narrow(&self, _: &State) -> Result<Owners, Refusal> {
+        Ok(Owners::default())
     }
 }
 
@@ -46,49 +46,30 @@ impl Narrow for ListGroupOptions {}
 impl Narrow for ListPolicyOptions {}
 impl Narrow for ListSecretOptions {}
 
-impl Narrow for ListServiceOptions {
-    fn narrow(&self, state: &State) -> Result<Keep, Refusal> {
-        if let Some(region) = &self.region_ref
-            && region.name != "default"
-        {
-            return Err(Refusal::new(Code::NotFound, "there is one Region, `default`"));
-        }
-        let namespace = list::filter(state, Kind::Namespace, self.namespace_ref.as_ref(), "namespaceRef")?;
-        Ok(Box::new(move |object| match object {
-            Object::Service(service) => {
-                is_for(namespace.as_deref(), service.status.as_ref().and_then(|status| status.namespace_ref.as_ref()))
+impl Narrow for ListConfigOptions {}
+impl Narrow for ListIdentityProviderOptions {}
+impl Narrow for ListRegionOptions {}
+
+/// Lists that can be narrowed to what belongs to one resource.
+macro_rules! narrow {
+    ($($options:ident by $($reference:ident ($kind:ident, $path:literal)),*;)*) => {
+        $(impl Narrow for $options {
+            fn narrow(&self, state: &State) -> Result<Owners, Refusal> {
+                let mut owners = Owners::default();
+                $(owners.extend(list::filter(state, Kind::$kind, self.$reference.as_ref(), $path)?);)*
+                Ok(owners)
             }
-            _ => false,
-        }))
-    }
+        })*
+    };
 }
 
-impl Narrow for ListCredentialOptions {
-    fn narrow(&self, state: &State) -> Result<Keep, Refusal> {
-        let user = list::filter(state, Kind::User, self.user_ref.as_ref(), "userRef")?;
-        Ok(Box::new(move |object| match object {
-            Object::Credential(credential) => {
-                is_for(user.as_deref(), credential.status.as_ref().and_then(|status| status.user_ref.as_ref()))
-            }
-            _ => false,
-        }))
-    }
-}
-
-impl Narrow for ListSessionOptions {
-    fn narrow(&self, state: &State) -> Result<Keep, Refusal> {
-        let user = list::filter(state, Kind::User, self.user_ref.as_ref(), "userRef")?;
-        Ok(Box::new(move |object| match object {
-            Object::Session(session) => {
-                is_for(user.as_deref(), session.status.as_ref().and_then(|status| status.user_ref.as_ref()))
-            }
-            _ => false,
-        }))
-    }
-}
-
-fn is_for(wanted: Option<&str>, owner: Option<&ObjectReference>) -> bool {
-    wanted.is_none_or(|uid| owner.is_some_and(|owner| owner.uid == uid))
+narrow! {
+    ListServiceOptions by namespace_ref (Namespace, "namespaceRef"), region_ref (Region, "regionRef");
+    ListCredentialOptions by user_ref (User, "userRef");
+    ListSessionOptions by user_ref (User, "userRef");
+    ListDeviceOptions by user_ref (User, "userRef");
+    ListAuthenticatorOptions by user_ref (User, "userRef");
+    ListGatewayOptions by region_ref (Region, "regionRef");
 }
 
 impl Core {
@@ -168,7 +149,6 @@ macro_rules! service {
         get { $($get:ident: $got:ident,)* }
         list { $($list:ident: $listed:ident($options:ident) -> $page:ident,)* }
         delete { $($delete:ident: $deleted:ident,)* }
-        unserved { $($unserved:ident($input:ty) -> $output:ty: $what:literal,)* }
     ) => {
         #[tonic::async_trait]
         impl core::main_service_server::MainService for Core {
@@ -192,8 +172,8 @@ macro_rules! service {
                 actor(&request, SERVICE, "")?;
                 let state = self.0.store.state();
                 let options = request.into_inner();
-                let keep = options.narrow(&state)?;
-                let (items, meta) = list::page(&state, Kind::$listed, options.common.as_ref(), keep)?;
+                let owners = options.narrow(&state)?;
+                let (items, meta) = list::page(&state, Kind::$listed, options.common.as_ref(), &owners)?;
                 Ok(Response::new($page {
                     api_version: octelium_api::API_VERSION.to_owned(),
                     kind: stringify!($page).to_owned(),
@@ -205,11 +185,6 @@ macro_rules! service {
             $(async fn $delete(&self, request: Request<DeleteOptions>) -> Result<Response<OperationResult>, Status> {
                 let actor = actor(&request, SERVICE, &method(stringify!($delete)))?;
                 self.delete(Kind::$deleted, request.into_inner(), actor).await
-            })*
-
-            $(async fn $unserved(&self, request: Request<$input>) -> Result<Response<$output>, Status> {
-                actor(&request, SERVICE, "")?;
-                Err(Status::unimplemented(concat!("this server has no ", $what, " yet")))
             })*
 
             async fn get_cluster_config(
@@ -241,6 +216,8 @@ service! {
         create_policy: Policy,
         create_credential: Credential,
         create_secret: Secret,
+        create_config: Config,
+        create_identity_provider: IdentityProvider,
     }
     update {
         update_namespace: Namespace,
@@ -251,6 +228,10 @@ service! {
         update_credential: Credential,
         update_secret: Secret,
         update_session: Session,
+        update_config: Config,
+        update_identity_provider: IdentityProvider,
+        update_device: Device,
+        update_authenticator: Authenticator,
         update_cluster_config: ClusterConfig,
     }
     get {
@@ -262,6 +243,12 @@ service! {
         get_credential: Credential,
         get_secret: Secret,
         get_session: Session,
+        get_config: Config,
+        get_identity_provider: IdentityProvider,
+        get_device: Device,
+        get_authenticator: Authenticator,
+        get_region: Region,
+        get_gateway: Gateway,
     }
     list {
         list_namespace: Namespace(ListNamespaceOptions) -> NamespaceList,
@@ -272,6 +259,12 @@ service! {
         list_credential: Credential(ListCredentialOptions) -> CredentialList,
         list_secret: Secret(ListSecretOptions) -> SecretList,
         list_session: Session(ListSessionOptions) -> SessionList,
+        list_config: Config(ListConfigOptions) -> ConfigList,
+        list_identity_provider: IdentityProvider(ListIdentityProviderOptions) -> IdentityProviderList,
+        list_device: Device(ListDeviceOptions) -> DeviceList,
+        list_authenticator: Authenticator(ListAuthenticatorOptions) -> AuthenticatorList,
+        list_region: Region(ListRegionOptions) -> RegionList,
+        list_gateway: Gateway(ListGatewayOptions) -> GatewayList,
     }
     delete {
         delete_namespace: Namespace,
@@ -282,29 +275,9 @@ service! {
         delete_credential: Credential,
         delete_secret: Secret,
         delete_session: Session,
-    }
-    unserved {
-        list_device(ListDeviceOptions) -> DeviceList: "Devices",
-        delete_device(DeleteOptions) -> OperationResult: "Devices",
-        get_device(GetOptions) -> Device: "Devices",
-        update_device(Device) -> Device: "Devices",
-        create_identity_provider(IdentityProvider) -> IdentityProvider: "IdentityProviders",
-        get_identity_provider(GetOptions) -> IdentityProvider: "IdentityProviders",
-        list_identity_provider(ListIdentityProviderOptions) -> IdentityProviderList: "IdentityProviders",
-        update_identity_provider(IdentityProvider) -> IdentityProvider: "IdentityProviders",
-        delete_identity_provider(DeleteOptions) -> OperationResult: "IdentityProviders",
-        get_region(GetOptions) -> Region: "Regions",
-        list_region(ListRegionOptions) -> RegionList: "Regions",
-        list_gateway(ListGatewayOptions) -> GatewayList: "Gateways",
-        get_gateway(GetOptions) -> Gateway: "Gateways",
-        list_authenticator(ListAuthenticatorOptions) -> AuthenticatorList: "Authenticators",
-        delete_authenticator(DeleteOptions) -> OperationResult: "Authenticators",
-        get_authenticator(GetOptions) -> Authenticator: "Authenticators",
-        update_authenticator(Authenticator) -> Authenticator: "Authenticators",
-        create_config(Config) -> Config: "Configs",
-        list_config(ListConfigOptions) -> ConfigList: "Configs",
-        update_config(Config) -> Config: "Configs",
-        delete_config(DeleteOptions) -> OperationResult: "Configs",
-        get_config(GetOptions) -> Config: "Configs",
+        delete_config: Config,
+        delete_identity_provider: IdentityProvider,
+        delete_device: Device,
+        delete_authenticator: Authenticator,
     }
 }

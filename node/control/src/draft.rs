@@ -10,6 +10,7 @@ use octelium_api::{
     name, validate,
 };
 use octelium_policy::{Origin, Policy};
+use prost::Message;
 use zeroize::Zeroizing;
 
 use crate::refusal::Violation;
@@ -20,7 +21,7 @@ pub struct Draft {
     pub path: String,
     /// Without secret data, without what only the server sets, with its name in the stored form.
     pub object: Object,
-    /// The data of a Secret.
+    /// The data of a Secret or Config, see [`crate::seal::open_data`].
     pub secret: Option<Zeroizing<Vec<u8>>>,
     violations: Vec<Violation>,
     lacks_data: Vec<Violation>,
@@ -40,11 +41,13 @@ impl Draft {
         let told =
             list.into_iter().filter(|violation| seen.insert((violation.path.clone(), violation.message.clone())));
         let all = told.map(|violation| Violation::at(format!("{path}{}", violation.path), violation.message));
-        let is_secret = object.kind() == Kind::Secret;
+        let has_data = object.kind().has_data();
         let data_path = format!("{path}data");
-        let (lacks_data, violations) = all.partition(|violation| is_secret && violation.path == data_path);
+        let (lacks_data, violations) = all.partition(|violation| has_data && violation.path == data_path);
         let secret = match &mut object {
             Object::Secret(secret) => take_data(secret),
+            // Its form is data too.
+            Object::Config(config) => config.data.take().map(|data| Zeroizing::new(data.encode_to_vec())),
             _ => None,
         };
         clean(&mut object);
@@ -151,6 +154,13 @@ fn inline_policies(object: &Object) -> &[InlinePolicy] {
         Object::Credential(resource) => of!(resource),
         Object::Session(resource) => of!(resource),
         Object::ClusterConfig(resource) => of!(resource),
-        Object::Policy(_) | Object::Secret(_) => &[],
+        Object::Device(resource) => of!(resource),
+        Object::Policy(_)
+        | Object::Secret(_)
+        | Object::Config(_)
+        | Object::IdentityProvider(_)
+        | Object::Authenticator(_)
+        | Object::Region(_)
+        | Object::Gateway(_) => &[],
     }
 }

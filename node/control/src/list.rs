@@ -51,6 +51,7 @@ fn is_name(kind: Kind, given: &str) -> bool {
         Kind::Service => name::is_service(given),
         Kind::Policy => name::is_policy(given),
         Kind::Session => name::is_session(given),
+        Kind::Region | Kind::Gateway => name::is_loose(given),
         _ => name::is_plain(given),
     }
 }
@@ -64,7 +65,7 @@ pub fn filter(state: &State, kind: Kind, by: Option<&ObjectReference>, path: &st
     find(state, kind, &by.uid, &by.name, path).map(|stored| Some(stored.object.uid().to_owned()))
 }
 
-/// One page of the resources of a kind that `keep` lets through; hidden ones don't exist here.
+/// One page of the resources of a kind that belong to all `owners` (uids); hidden ones don't exist here.
 ///
 /// # Errors
 /// INVALID_ARGUMENT for a page out of range, NOT_FOUND for one behind the last.
@@ -72,7 +73,7 @@ pub fn page(
     state: &State,
     kind: Kind,
     options: Option<&CommonListOptions>,
-    keep: impl Fn(&Object) -> bool,
+    owners: &[String],
 ) -> Result<(Vec<Object>, ListResponseMeta), Refusal> {
     let options = options.copied().unwrap_or_default();
     if options.page > PAGE_MAX {
@@ -82,8 +83,14 @@ pub fn page(
         0 => ITEMS_DEFAULT,
         count => count.min(ITEMS_MAX),
     };
-    let shown = state.list(kind).filter(|stored| !is_hidden(&stored.object) && keep(&stored.object));
-    let mut all: Vec<&Arc<Stored>> = shown.collect();
+    let mut all: Vec<&Arc<Stored>> = match owners {
+        [] => state.list(kind).filter(|stored| !is_hidden(&stored.object)).collect(),
+        [first, others @ ..] => {
+            let of_all = |object: &Object| others.iter().all(|uid| object.owners().any(|owner| owner == uid));
+            let owned = state.owned_by(kind, first);
+            owned.filter(|stored| !is_hidden(&stored.object) && of_all(&stored.object)).collect()
+        }
+    };
     let order = options.order_by.unwrap_or_default();
     match order.r#type() {
         Type::Unset => {}

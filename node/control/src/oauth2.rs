@@ -222,7 +222,7 @@ fn re_key(
     let scopes = scope::parse_all(&texts).map_err(Refused::Scope)?;
 
     let credential_uid = proven.stored.object.uid();
-    let sessions = plan.state().list(Kind::Session).filter_map(|stored| match &stored.object {
+    let sessions = plan.state().owned_by(Kind::Session, credential_uid).filter_map(|stored| match &stored.object {
         Object::Session(session) if is_of(session, credential_uid) && session::is_unexpired(session, plan.now()) => {
             Some((stored, session))
         }

@@ -7,11 +7,11 @@ mod guard;
 mod stamp;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use octelium_api::{Kind, Object, core, meta::ObjectReference};
+use octelium_api::{Kind, Object, meta::ObjectReference};
 use octelium_consensus::{State, Stored, Write};
 use tonic::Code;
 use uuid::Uuid;
@@ -160,8 +160,11 @@ impl Plan {
         let misplaced = match (mode, &before) {
             (Mode::Create, Some(_)) => at(Code::AlreadyExists, format!("{kind} `{name}` already exists")),
             (Mode::Update, None) => at(Code::NotFound, format!("there is no {kind} `{name}`")),
-            (Mode::Apply, None) if kind == Kind::Session => {
-                at(Code::InvalidArgument, "a Session is made by logging in".to_owned())
+            (Mode::Apply | Mode::Create, None) if kind.made_by().is_some() => {
+                at(Code::InvalidArgument, kind.made_by().unwrap_or_default().to_owned())
+            }
+            (_, Some(_)) if kind.is_read_only() => {
+                at(Code::PermissionDenied, format!("a {kind} is changed by the cluster alone"))
             }
             _ => None,
         };
@@ -252,42 +255,40 @@ impl Plan {
         Some(id)
     }
 
-    /// Deletes what can't outlive what is deleted: a User's Sessions and Credentials, a Credential's Sessions.
+    /// Deletes what can't outlive what is deleted: all that a User owns, the Sessions of a Credential or Device.
     fn cascade(&mut self) {
         let mut users = HashSet::new();
-        let mut credentials = HashSet::new();
+        let mut owners = HashSet::new();
         for (kind, uid) in &self.order {
             let by_hand =
                 matches!(self.steps.get(&(*kind, uid.clone())), Some(Step::Delete(delete)) if !delete.cascaded);
             match kind {
                 Kind::User if by_hand => drop(users.insert(uid.clone())),
-                Kind::Credential if by_hand => drop(credentials.insert(uid.clone())),
+                Kind::Credential | Kind::Device if by_hand => drop(owners.insert(uid.clone())),
                 _ => {}
             }
         }
-        if users.is_empty() && credentials.is_empty() {
+        if users.is_empty() && owners.is_empty() {
             return;
         }
         let state = self.state.clone();
-        let mut gone: Vec<&Arc<Stored>> = Vec::new();
-        for stored in state.list(Kind::Credential) {
-            let Object::Credential(credential) = &stored.object else { continue };
-            let owner = credential.status.as_ref().and_then(|status| status.user_ref.as_ref());
-            if owner.is_some_and(|owner| users.contains(&owner.uid)) {
-                credentials.insert(stored.object.uid().to_owned());
-                gone.push(stored);
+        // By uid: a Session belongs to a User and to a Credential.
+        let mut gone: BTreeMap<&str, &Arc<Stored>> = BTreeMap::new();
+        for user in &users {
+            for kind in [Kind::Credential, Kind::Device, Kind::Authenticator, Kind::Session] {
+                for stored in state.owned_by(kind, user) {
+                    gone.insert(stored.object.uid(), stored);
+                    if kind == Kind::Credential {
+                        owners.insert(stored.object.uid().to_owned());
+                    }
+                }
             }
         }
-        for stored in state.list(Kind::Session) {
-            let Object::Session(core::Session { status: Some(status), .. }) = &stored.object else { continue };
-            let belongs = |reference: &Option<ObjectReference>, to: &HashSet<String>| {
-                reference.as_ref().is_some_and(|reference| to.contains(&reference.uid))
-            };
-            if belongs(&status.user_ref, &users) || belongs(&status.credential_ref, &credentials) {
-                gone.push(stored);
-            }
+        for owner in &owners {
+            let sessions = state.owned_by(Kind::Session, owner);
+            gone.extend(sessions.map(|stored| (stored.object.uid(), stored)));
         }
-        for stored in gone {
+        for stored in gone.into_values() {
             match self.steps.get(&(stored.object.kind(), stored.object.uid().to_owned())) {
                 None => self.drop(stored),
                 Some(Step::Delete(_)) => {}
@@ -321,9 +322,11 @@ fn is_system(object: &Object) -> bool {
 fn overlaid(before: &Object, new: &Object) -> Object {
     let mut object = before.clone();
     object.overlay(new);
-    // A Session's metadata is the server's alone.
-    if let (Object::Session(session), Object::Session(old)) = (&mut object, before) {
-        session.metadata.clone_from(&old.metadata);
+    // The metadata of what a log-in or a registration made is the server's alone.
+    if matches!(object.kind(), Kind::Session | Kind::Device | Kind::Authenticator)
+        && let Some(metadata) = before.metadata()
+    {
+        object.metadata_mut().clone_from(metadata);
     }
     object
 }

@@ -4,16 +4,21 @@ use octelium_api::Kind;
 use octelium_consensus::{SealingKey, Stored};
 use zeroize::Zeroizing;
 
-/// The data of a Secret, opened: the bytes of `data.value` or `data.valueBytes`.
-pub fn open_secret(sealing: &SealingKey, stored: &Stored) -> Option<Zeroizing<Vec<u8>>> {
-    let aad = secret_aad(stored.object.uid());
+/// The data of a Secret or Config, opened: the bytes of a Secret's `data.value` or `data.valueBytes`, a Config's whole
+/// `data` in protobuf form.
+pub fn open_data(sealing: &SealingKey, stored: &Stored) -> Option<Zeroizing<Vec<u8>>> {
+    let aad = data_aad(stored.object.kind(), stored.object.uid());
     let opened = sealing.open(aad.as_bytes(), stored.sealed.as_deref()?);
-    opened.inspect_err(|error| tracing::error!(secret = stored.object.name(), %error, "a Secret can't be opened")).ok()
+    let told = |error: &_| {
+        let (kind, name) = (stored.object.kind(), stored.object.name());
+        tracing::error!(%kind, name, %error, "the data of a resource can't be opened");
+    };
+    opened.inspect_err(told).ok()
 }
 
-/// Seals the data of the Secret with this uid.
-pub fn seal_secret(sealing: &SealingKey, uid: &str, data: &[u8]) -> Vec<u8> {
-    sealing.seal(secret_aad(uid).as_bytes(), data)
+/// Seals the data of the resource of this kind and uid.
+pub fn seal_data(sealing: &SealingKey, kind: Kind, uid: &str, data: &[u8]) -> Vec<u8> {
+    sealing.seal(data_aad(kind, uid).as_bytes(), data)
 }
 
 /// One of the cluster's keys, opened.
@@ -27,8 +32,8 @@ pub fn seal_key(sealing: &SealingKey, name: &str, key: &[u8]) -> Vec<u8> {
     sealing.seal(key_aad(name).as_bytes(), key)
 }
 
-fn secret_aad(uid: &str) -> String {
-    format!("{}/{uid}", Kind::Secret)
+fn data_aad(kind: Kind, uid: &str) -> String {
+    format!("{kind}/{uid}")
 }
 
 fn key_aad(name: &str) -> String {

@@ -64,7 +64,7 @@ impl Secrets {
         {
             return Ok(value.clone());
         }
-        let plain = octelium_control::seal::open_secret(&self.sealing, stored)
+        let plain = octelium_control::seal::open_data(&self.sealing, stored)
             .ok_or_else(|| format!("Secret `{secret}` can't be opened"))?;
         // A line feed that came with a file can't stand in a header.
         let plain = plain.strip_suffix(b"\n").unwrap_or(&plain);

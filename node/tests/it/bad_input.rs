@@ -268,7 +268,7 @@ async fn unknown_kinds_and_fields_are_refused() {
     let Some(change::Change::Put(bytes)) = user.change.clone() else { panic!("a put") };
     // Field 99, a varint.
     let unknown = [bytes.as_slice(), &[0x98, 0x06, 0x01]].concat();
-    let change = |kind: &str, change| Change { kind: kind.to_owned(), change };
+    let change = |kind: &str, change| Change { kind: kind.to_owned(), change, ..Change::default() };
     for (what, change, field) in [
         ("an unknown kind", change("Gadget", Some(change::Change::Put(bytes.clone()))), "changes[0].kind"),
         ("a kind of later", change("Device", Some(change::Change::Put(bytes.clone()))), "changes[0].kind"),

@@ -87,6 +87,7 @@ async fn a_change_is_told_by_what_it_did_and_repeated_without_effect() {
     let delete = |kind: &str, name: &str| Change {
         kind: kind.to_owned(),
         change: Some(change::Change::Delete(ObjectReference { name: name.to_owned(), ..ObjectReference::default() })),
+        ..Change::default()
     };
     let request =
         ApplyRequest { changes: vec![delete("Service", "svc"), delete("User", "alice")], ..ApplyRequest::default() };

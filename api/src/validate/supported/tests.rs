@@ -57,7 +57,9 @@ fn visit(kind: Kind, steps: &[FieldDescriptor], message: &MessageDescriptor, see
         if is_listed(name, field.name()) {
             let others: Vec<_> = refused.iter().filter(|violation| violation.path != "spec.mode").collect();
             assert!(others.is_empty(), "{path} is listed: {others:?}");
-            if let Type::Message(inner) = field.kind() {
+            if let Type::Message(inner) = field.kind()
+                && !field.is_map()
+            {
                 visited += visit(kind, &steps, &inner, seen);
             }
         } else if !field.is_map() {

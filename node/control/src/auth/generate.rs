@@ -99,7 +99,7 @@ fn answer(credential: &Credential, token: String) -> CredentialToken {
 fn access_session(plan: &mut Plan, credential: &Credential) -> Result<Id, Refusal> {
     let client = ClientInfo::default();
     let uid = credential.metadata.as_ref().map_or("", |metadata| &metadata.uid);
-    let owned = plan.state().list(Kind::Session).find(|stored| match &stored.object {
+    let owned = plan.state().owned_by(Kind::Session, uid).find(|stored| match &stored.object {
         Object::Session(session) => belongs_to(session, uid) && session::is_unexpired(session, plan.now()),
         _ => false,
     });

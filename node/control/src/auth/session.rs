@@ -90,7 +90,7 @@ pub fn make(plan: &Plan, new: New) -> Result<Session, Denied> {
 
     let set = |count: u32| (count > 0).then_some(count);
     let per_user_max = set(own.per_user_max).or(set(cluster.per_user_max)).unwrap_or(if is_human { 16 } else { 128 });
-    let live = plan.list(Kind::Session).filter(|object| match object {
+    let live = plan.state().owned_by(Kind::Session, user_uid).filter(|stored| match &stored.object {
         Object::Session(session) => belongs_to(session, user_uid) && is_live(session, now),
         _ => false,
     });

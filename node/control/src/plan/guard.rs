@@ -120,6 +120,8 @@ impl Plan {
         let mut deny = |message: String| found.push(Violation::coded(Code::PermissionDenied, path, message));
         if kind == Kind::ClusterConfig {
             found.push(Violation::at(path, "the ClusterConfig can't be deleted"));
+        } else if kind.is_read_only() {
+            deny(format!("a {kind} is deleted by the cluster alone"));
         } else if is_system(object) {
             deny(format!("{kind} `{}` is part of the system and can't be deleted", object.name()));
         } else if kind == Kind::User && object.uid() == self.actor.user_uid {

@@ -71,7 +71,7 @@ impl Plan {
         let Put { before, mut object, secret, .. } = put;
         let same_secret = match (&secret, &before) {
             (None, _) => true,
-            (Some(new), Some(before)) => seal::open_secret(sealing, before).is_some_and(|old| *old == **new),
+            (Some(new), Some(before)) => seal::open_data(sealing, before).is_some_and(|old| *old == **new),
             (Some(_), None) => false,
         };
         if let Some(stored) = &before
@@ -80,8 +80,8 @@ impl Plan {
         {
             return (Touched { before, after: Some(object), changed: false }, None);
         }
-        let uid = object.uid().to_owned();
-        let sealed = secret.filter(|_| !same_secret).map(|secret| seal::seal_secret(sealing, &uid, &secret));
+        let (kind, uid) = (object.kind(), object.uid().to_owned());
+        let sealed = secret.filter(|_| !same_secret).map(|secret| seal::seal_data(sealing, kind, &uid, &secret));
         let now = self.now.timestamp();
         let metadata = object.metadata_mut();
         match &before {

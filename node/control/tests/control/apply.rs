@@ -99,9 +99,13 @@ async fn one_bad_document_and_nothing_is_changed() {
     unknown_group.spec.as_mut().unwrap().groups = vec!["nobody".to_owned()];
     changes[11] = put(unknown_group);
     changes.push(delete(Kind::Policy, "nothing"));
-    changes.push(Change { kind: "Nonsense".to_owned(), change: None });
-    changes.push(Change { kind: "User".to_owned(), change: None });
-    changes.push(Change { kind: "User".to_owned(), change: Some(change::Change::Put(vec![0xff])) });
+    changes.push(Change { kind: "Nonsense".to_owned(), ..Change::default() });
+    changes.push(Change { kind: "User".to_owned(), ..Change::default() });
+    changes.push(Change {
+        kind: "User".to_owned(),
+        change: Some(change::Change::Put(vec![0xff])),
+        ..Change::default()
+    });
     let status = cluster.apply(changes).await.unwrap_err();
     let mut named = fields(&status);
     named.sort();
@@ -123,7 +127,7 @@ async fn unknown_fields_are_refused() {
     let cluster = Cluster::start().await;
     let mut bytes = Object::from(workload("svc")).encode();
     bytes.extend([0xca, 0x3e, 0x01, 0x00]); // field 1001
-    let change = Change { kind: "User".to_owned(), change: Some(change::Change::Put(bytes)) };
+    let change = Change { kind: "User".to_owned(), change: Some(change::Change::Put(bytes)), ..Change::default() };
     let status = cluster.apply(vec![change]).await.unwrap_err();
     assert_eq!(fields(&status), ["changes[0].put"]);
 }
@@ -275,7 +279,7 @@ async fn what_apply_may_not_touch() {
     let status = cluster.apply(vec![put(session)]).await.unwrap_err();
     assert!(status.message().contains("made by logging in"), "{status:?}");
     let foreign = ObjectReference { kind: "Group".to_owned(), ..reference("root") };
-    let change = Change { kind: "User".to_owned(), change: Some(change::Change::Delete(foreign)) };
+    let change = Change { kind: "User".to_owned(), change: Some(change::Change::Delete(foreign)), ..Change::default() };
     assert_eq!(fields(&cluster.apply(vec![change]).await.unwrap_err()), ["changes[0].delete"]);
 }
 

@@ -74,7 +74,7 @@ async fn data_is_required_except_where_a_change_of_many_keeps_it() {
 
 impl Cluster {
     fn open_secret(&self, stored: &octelium_consensus::Stored) -> Option<Vec<u8>> {
-        seal::open_secret(self.sealing(), stored).map(|data| data.to_vec())
+        seal::open_data(self.sealing(), stored).map(|data| data.to_vec())
     }
 }
 

@@ -261,11 +261,15 @@ pub fn user_credential(user: &str) -> ObjectReference {
 
 pub fn put(object: impl Into<Object>) -> Change {
     let object = object.into();
-    Change { kind: object.kind().name().to_owned(), change: Some(change::Change::Put(object.encode())) }
+    Change {
+        kind: object.kind().name().to_owned(),
+        change: Some(change::Change::Put(object.encode())),
+        ..Change::default()
+    }
 }
 
 pub fn delete(kind: Kind, name: &str) -> Change {
-    Change { kind: kind.name().to_owned(), change: Some(change::Change::Delete(reference(name))) }
+    Change { kind: kind.name().to_owned(), change: Some(change::Change::Delete(reference(name))), ..Change::default() }
 }
 
 pub fn workload(name: &str) -> User {

@@ -18,6 +18,7 @@ pub fn read(text: &str) -> Result<Vec<Change>, Vec<String>> {
         .map(|document| Change {
             kind: document.object.kind().name().to_owned(),
             change: Some(change::Change::Put(document.object.encode())),
+            ..Change::default()
         })
         .collect())
 }
