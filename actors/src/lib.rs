@@ -36,6 +36,11 @@ impl Views {
         }
     }
 
+    /// The log index that both views reflect.
+    pub fn index(&self) -> u64 {
+        self.routes.load().index.min(self.sessions.index())
+    }
+
     /// Waits until both views reflect the log up to `index`.
     pub async fn reached(&self, index: u64) {
         self.routes.reached(index).await;

@@ -2,6 +2,7 @@
 //! Told by: the feed of the replicated state. Publishes: [`Sessions`].
 
 pub mod entry;
+pub mod scope;
 pub mod table;
 
 use std::{

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use prost::Name;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
-static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+/// The same as a `google.protobuf.FileDescriptorSet`.
+pub static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Every file of `api/proto`.
 pub fn pool() -> &'static DescriptorPool {

@@ -110,6 +110,14 @@ macro_rules! kinds {
                 into.pic_url = from.pic_url;
             }
 
+            /// Takes `status` from another resource of the same kind.
+            pub fn set_status_of(&mut self, other: &Self) {
+                match (self, other) {
+                    $((Self::$kind(object), Self::$kind(other)) => object.status.clone_from(&other.status),)*
+                    _ => {}
+                }
+            }
+
             /// Forgets `status`, which callers can't set.
             pub fn clear_status(&mut self) {
                 match self { $(Self::$kind(object) => object.status = None),* }
@@ -163,6 +171,30 @@ impl Object {
     /// The version of this state of the resource.
     pub fn resource_version(&self) -> &str {
         self.metadata().map_or("", |metadata| &metadata.resource_version)
+    }
+
+    /// The names in `spec.authorization.policies`.
+    pub fn attached_policies(&self) -> &[String] {
+        macro_rules! of {
+            ($resource:expr) => {
+                $resource
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.authorization.as_ref())
+                    .map_or(&[], |authorization| authorization.policies.as_slice())
+            };
+        }
+        match self {
+            Self::Namespace(resource) => of!(resource),
+            Self::Service(resource) => of!(resource),
+            Self::User(resource) => of!(resource),
+            Self::Group(resource) => of!(resource),
+            Self::Credential(resource) => of!(resource),
+            Self::Session(resource) => of!(resource),
+            Self::Device(resource) => of!(resource),
+            Self::ClusterConfig(resource) => of!(resource),
+            _ => &[],
+        }
     }
 
     /// The uids of what this resource belongs to and is looked up by: the Namespace of a Service, the User of a Credential, the

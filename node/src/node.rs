@@ -1,6 +1,7 @@
 //! Start and stop order of a node, in one place.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -95,6 +96,9 @@ impl Node {
         // 3. The control plane; the first start makes the cluster's identity.
         let control = Control::new(replica.clone(), views.clone(), sealing.clone(), &config.domain, &config.public_url);
         let root_token = control.bootstrap(identity::generate(&config.domain)?).await?;
+        let ips: BTreeSet<_> =
+            addresses.iter().map(|listen| listen.address.ip()).filter(|ip| !ip.is_unspecified()).collect();
+        control.announce(replica.node_id(), &ips.into_iter().collect::<Vec<_>>()).await?;
         let token_file = config.data_dir.join(ROOT_TOKEN);
         let unused = || control.unused_root_token().filter(|_| !token_file.exists());
         let root_token = root_token.or_else(unused);

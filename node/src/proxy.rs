@@ -13,7 +13,6 @@ pub mod json_body;
 pub mod path;
 pub mod pipeline;
 pub mod respond;
-pub mod scope;
 pub mod scrub;
 pub mod secrets;
 

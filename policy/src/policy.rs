@@ -134,6 +134,16 @@ impl Policy {
         rule.condition.evaluate(ctx, self.attrs.as_ref(), budget)
     }
 
+    /// What of `ctx` a rule may read.
+    pub(crate) fn reads_of(rule: &Rule) -> Reads {
+        rule.condition.reads()
+    }
+
+    /// Whether anything of the request is read to find out whether its rules count.
+    pub(crate) fn enforcement_reads_request(&self) -> bool {
+        self.enforcement.iter().any(|rule| rule.condition.reads().request)
+    }
+
     /// Whether its rules count. An ENFORCE rule that fails enforces and an IGNORE rule that fails doesn't ignore: no DENY may be
     /// lost through an error.
     ///
@@ -166,8 +176,11 @@ fn slot(rule: &Rule) -> usize {
 
 fn condition(compiler: &mut Compiler, of: Option<&octelium_api::core::Condition>, path: &str) -> Condition {
     let none = octelium_api::core::Condition::default();
+    let of_others = std::mem::take(&mut compiler.reads);
     let node = compiler.condition(of.unwrap_or(&none), &format!("{path}.condition"));
-    Condition::of(node, compiler.reads)
+    let own = compiler.reads;
+    compiler.reads |= of_others;
+    Condition::of(node, own)
 }
 
 fn rule(compiler: &mut Compiler, rule: &spec::Rule, path: &str) -> Rule {

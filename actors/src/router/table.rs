@@ -6,7 +6,7 @@ use std::{
 };
 
 use octelium_api::{Kind, Object};
-use octelium_consensus::State;
+use octelium_consensus::{State, Stored};
 
 use super::{Routes, compile, route::Route};
 use crate::{policies::Library, sessions::table::sides};
@@ -114,6 +114,9 @@ impl Table {
         let hosts: Vec<Arc<str>> = if route.reference.name == API_SERVICE {
             self.view.api = Some(route.clone());
             Vec::new()
+        } else if is_managed(stored) {
+            // The gateway answers for it itself.
+            Vec::new()
         } else {
             hosts(&route.reference.name, &self.view.domain, route.is_public)
         };
@@ -128,6 +131,13 @@ impl Table {
             self.view.hosts.insert(host.clone(), route.clone());
         }
         self.routes.insert(uid.to_owned(), (route, hosts));
+    }
+}
+
+fn is_managed(stored: &Stored) -> bool {
+    match &stored.object {
+        Object::Service(service) => service.status.as_ref().is_some_and(|status| status.managed_service.is_some()),
+        _ => false,
     }
 }
 

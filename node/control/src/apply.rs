@@ -1,32 +1,27 @@
-//! Many resources as one change: `octelium.control.v1.ControlService`.
+//! Many resources as one change.
 
-use std::{str::FromStr, sync::Arc};
+use std::str::FromStr;
 
 use aws_lc_rs::digest;
 use octelium_api::{
     Kind,
-    control::{
-        ApplyRequest, ApplyResponse, Change, Result as ChangeResult, change, control_service_server::ControlService,
-        result::Operation,
-    },
+    control::{ApplyRequest, ApplyResponse, Change, Result as ChangeResult, change, result::Operation},
     meta::ObjectReference,
 };
 use octelium_consensus::{State, Write};
 use prost::Message;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::{
     Inner,
     clock::Now,
     draft::Draft,
-    grpc::actor,
     list,
-    plan::{Finished, Id, Mode, Plan},
+    plan::{Actor, Finished, Id, Mode, Plan, Precondition},
     refusal::{Refusal, Violation},
     seal,
 };
 
-const SERVICE: &str = "octelium.control.v1.ControlService";
 const CHANGES_MAX: usize = 10_000;
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Checking stops here: nobody reads on.
@@ -36,15 +31,12 @@ const ANSWERS_MAX: usize = 64;
 /// An answer larger than this is kept without the resources before and after.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
 /// They are kept among the cluster's keys, so that they take effect with their change or not at all.
-const ANSWER_PREFIX: &str = "answer/";
-
-/// See the module.
-pub struct Apply(pub Arc<Inner>);
+pub const ANSWER_PREFIX: &str = "answer/";
 
 /// A change that was read and checked on its own.
 enum Prepared {
-    Put(Box<Draft>),
-    Delete { path: String, kind: Kind, reference: ObjectReference },
+    Put(Box<Draft>, Precondition),
+    Delete { path: String, kind: Kind, reference: ObjectReference, precondition: Precondition },
 }
 
 /// Why a change isn't made.
@@ -73,84 +65,81 @@ struct Kept {
     answer: Option<ApplyResponse>,
 }
 
-#[tonic::async_trait]
-impl ControlService for Apply {
-    async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
-        let actor = actor(&request, SERVICE, "Apply")?;
-        let ApplyRequest { request_id, dry_run, changes } = request.into_inner();
-        if request_id.len() > REQUEST_ID_BYTES_MAX {
-            return Err(Refusal::at("requestID", format!("longer than {REQUEST_ID_BYTES_MAX} bytes")).into());
-        }
-        if changes.len() > CHANGES_MAX {
-            return Err(Refusal::at("changes", format!("{} changes; at most {CHANGES_MAX}", changes.len())).into());
-        }
-        let digest = fingerprint(&actor.user_uid, &changes);
-        let store = &self.0.store;
-        let now = store.now();
-        // Thousands of documents take their time to check; other calls go on meanwhile.
-        let prepared = tokio::task::spawn_blocking(move || prepare(changes, now))
-            .await
-            .map_err(|_| Status::unavailable("the check was interrupted"))?;
+/// Makes all changes of the request, or none.
+pub async fn apply(inner: &Inner, actor: &Actor, request: ApplyRequest) -> Result<ApplyResponse, Status> {
+    let ApplyRequest { request_id, dry_run, changes } = request;
+    if request_id.len() > REQUEST_ID_BYTES_MAX {
+        return Err(Refusal::at("requestID", format!("longer than {REQUEST_ID_BYTES_MAX} bytes")).into());
+    }
+    if changes.len() > CHANGES_MAX {
+        return Err(Refusal::at("changes", format!("{} changes; at most {CHANGES_MAX}", changes.len())).into());
+    }
+    let digest = fingerprint(&actor.user_uid, &changes);
+    let store = &inner.store;
+    let now = store.now();
+    // Thousands of documents take their time to check; other calls go on meanwhile.
+    let prepared = tokio::task::spawn_blocking(move || prepare(changes, now))
+        .await
+        .map_err(|_| Status::unavailable("the check was interrupted"))?;
 
-        if dry_run {
-            let mut plan = store.plan(&actor);
-            let ids = enter(&mut plan, &prepared)?;
-            let mut finished = plan.finish(&store.sealing)?;
-            unstamp(&mut finished);
-            return Ok(Response::new(ApplyResponse { results: results(&ids, &finished), index: 0 }));
-        }
-        if request_id.is_empty() {
-            let done = store.change(&actor, |plan| enter(plan, &prepared)).await?;
-            let results = results(&done.value, &done.finished);
-            return Ok(Response::new(ApplyResponse { results, index: done.index }));
-        }
+    if dry_run {
+        let mut plan = store.plan(actor);
+        let ids = enter(&mut plan, &prepared)?;
+        let mut finished = plan.finish(&store.sealing)?;
+        unstamp(&mut finished);
+        return Ok(ApplyResponse { results: results(&ids, &finished), index: 0 });
+    }
+    if request_id.is_empty() {
+        let done = store.change(actor, |plan| enter(plan, &prepared)).await?;
+        let results = results(&done.value, &done.finished);
+        return Ok(ApplyResponse { results, index: done.index });
+    }
 
-        let key = format!("{ANSWER_PREFIX}{request_id}");
-        let sealing = store.sealing.clone();
-        let open = |name: &str, sealed: &[u8]| {
-            seal::open_key(&sealing, name, sealed).and_then(|bytes| Kept::decode(bytes.as_slice()).ok())
-        };
-        let done = store.change_once(
-            &actor,
-            &request_id,
-            |plan| {
-                if let Some(sealed) = plan.state().key(&key) {
-                    return match open(&key, sealed) {
-                        Some(kept) if kept.digest == digest => Err(Stop::Repeated(kept.answer.unwrap_or_default())),
-                        _ => Err(Refusal::at("requestID", "was used for another change").into()),
-                    };
-                }
-                let obsolete = obsolete_answers(plan.state(), open);
-                Ok((enter(plan, &prepared)?, obsolete))
-            },
-            |finished, (ids, obsolete)| {
-                if finished.writes.is_empty() {
-                    return;
-                }
-                let mut answer = ApplyResponse { results: results(ids, finished), index: 0 };
-                if answer.encoded_len() > ANSWER_BYTES_MAX {
-                    answer.results.iter_mut().for_each(|result| {
-                        result.before.clear();
-                        result.after.clear();
-                    });
-                }
-                let kept = Kept { at_unix_nanos: now.unix_nanos(), digest: digest.clone(), answer: Some(answer) };
-                let sealed = seal::seal_key(&sealing, &key, &kept.encode_to_vec());
-                finished.writes.push(Write::PutKey { name: key.clone(), sealed });
-                finished.writes.extend(obsolete.iter().map(|name| Write::DeleteKey { name: name.clone() }));
-            },
-        );
-        match done.await {
-            Ok(done) => {
-                let results = results(&done.value.0, &done.finished);
-                Ok(Response::new(ApplyResponse { results, index: done.index }))
+    let key = format!("{ANSWER_PREFIX}{request_id}");
+    let sealing = store.sealing.clone();
+    let open = |name: &str, sealed: &[u8]| {
+        seal::open_key(&sealing, name, sealed).and_then(|bytes| Kept::decode(bytes.as_slice()).ok())
+    };
+    let done = store.change_once(
+        actor,
+        &request_id,
+        |plan| {
+            if let Some(sealed) = plan.state().key(&key) {
+                return match open(&key, sealed) {
+                    Some(kept) if kept.digest == digest => Err(Stop::Repeated(kept.answer.unwrap_or_default())),
+                    _ => Err(Refusal::at("requestID", "was used for another change").into()),
+                };
             }
-            Err(Stop::Repeated(answer)) => {
-                let index = store.index_of(&request_id).await?;
-                Ok(Response::new(ApplyResponse { index, ..answer }))
+            let obsolete = obsolete_answers(plan.state(), open);
+            Ok((enter(plan, &prepared)?, obsolete))
+        },
+        |finished, (ids, obsolete)| {
+            if finished.writes.is_empty() {
+                return;
             }
-            Err(Stop::Refused(refusal)) => Err(refusal.into()),
+            let mut answer = ApplyResponse { results: results(ids, finished), index: 0 };
+            if answer.encoded_len() > ANSWER_BYTES_MAX {
+                answer.results.iter_mut().for_each(|result| {
+                    result.before.clear();
+                    result.after.clear();
+                });
+            }
+            let kept = Kept { at_unix_nanos: now.unix_nanos(), digest: digest.clone(), answer: Some(answer) };
+            let sealed = seal::seal_key(&sealing, &key, &kept.encode_to_vec());
+            finished.writes.push(Write::PutKey { name: key.clone(), sealed });
+            finished.writes.extend(obsolete.iter().map(|name| Write::DeleteKey { name: name.clone() }));
+        },
+    );
+    match done.await {
+        Ok(done) => {
+            let results = results(&done.value.0, &done.finished);
+            Ok(ApplyResponse { results, index: done.index })
         }
+        Err(Stop::Repeated(answer)) => {
+            let index = store.index_of(&request_id).await?;
+            Ok(ApplyResponse { index, ..answer })
+        }
+        Err(Stop::Refused(refusal)) => Err(refusal.into()),
     }
 }
 
@@ -161,7 +150,7 @@ fn prepare(changes: Vec<Change>, now: Now) -> Vec<Result<Prepared, Violation>> {
     for (index, change) in changes.into_iter().enumerate() {
         let one = one(index, change, now);
         wrong += match &one {
-            Ok(Prepared::Put(draft)) => draft.violations(true).len(),
+            Ok(Prepared::Put(draft, _)) => draft.violations(true).len(),
             Ok(Prepared::Delete { .. }) => 0,
             Err(_) => 1,
         };
@@ -177,17 +166,18 @@ fn one(index: usize, change: Change, now: Now) -> Result<Prepared, Violation> {
     let path = format!("changes[{index}].");
     let kind = Kind::from_str(&change.kind)
         .map_err(|()| Violation::at(format!("{path}kind"), format!("this server has no kind `{}`", change.kind)))?;
+    let precondition = Precondition::parse(&change.expected_version);
     match change.change {
         Some(change::Change::Put(bytes)) => {
             let object = kind.decode_strictly(&bytes).map_err(|error| Violation::at(format!("{path}put"), error))?;
-            Ok(Prepared::Put(Box::new(Draft::new(path, object, now.system_time()))))
+            Ok(Prepared::Put(Box::new(Draft::new(path, object, now.system_time())), precondition))
         }
         Some(change::Change::Delete(reference)) => {
             let path = format!("{path}delete");
             if !reference.kind.is_empty() && reference.kind != kind.name() {
                 return Err(Violation::at(path, format!("refers to a {} where a {kind} is deleted", reference.kind)));
             }
-            Ok(Prepared::Delete { path, kind, reference })
+            Ok(Prepared::Delete { path, kind, reference, precondition })
         }
         None => Err(Violation::at(path.trim_end_matches('.'), "needs `put` or `delete`")),
     }
@@ -198,11 +188,11 @@ fn enter(plan: &mut Plan, prepared: &[Result<Prepared, Violation>]) -> Result<Ve
     let mut ids = Vec::with_capacity(prepared.len());
     for change in prepared {
         let id = match change {
-            Ok(Prepared::Put(draft)) => plan.put(draft, Mode::Apply),
-            Ok(Prepared::Delete { path, kind, reference }) => {
+            Ok(Prepared::Put(draft, precondition)) => plan.put(draft, Mode::Apply, precondition),
+            Ok(Prepared::Delete { path, kind, reference, precondition }) => {
                 let found = list::find(plan.state(), *kind, &reference.uid, &reference.name, path).cloned();
                 match found {
-                    Ok(stored) => plan.delete(stored, path),
+                    Ok(stored) => plan.delete(stored, path, precondition),
                     Err(refusal) => {
                         refusal.violations.into_iter().for_each(|violation| plan.refuse(violation));
                         None

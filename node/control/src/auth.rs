@@ -7,6 +7,7 @@ pub mod generate;
 mod refresh;
 pub mod scope;
 pub mod session;
+pub mod throttle;
 
 use std::sync::Arc;
 
@@ -76,6 +77,18 @@ impl From<Denied> for Status {
 /// See the module.
 pub struct Auth(pub Arc<Inner>);
 
+impl Auth {
+    /// Holds the answer to a failed log-in back where its address has failed too often.
+    async fn throttled<T>(&self, done: Result<T, Denied>, client: &ClientInfo) -> Result<T, Denied> {
+        if let Err(Denied::Unproven | Denied::NoUser) = &done
+            && self.0.throttle.failed(client, self.0.store.now().unix())
+        {
+            self.0.throttle.pause().await;
+        }
+        done
+    }
+}
+
 fn actor(method: &str) -> Actor {
     Actor { operation: format!("{SERVICE}/{method}"), ..Actor::default() }
 }
@@ -129,7 +142,8 @@ macro_rules! service {
                     verifier: &request.code_verifier,
                 };
                 let actor = actor("AuthenticateWithAuthenticationToken");
-                answer(credential::log_in(&self.0, &actor, &shown, scopes, &client).await?)
+                let done = credential::log_in(&self.0, &actor, &shown, scopes, &client).await;
+                answer(self.throttled(done, &client).await?)
             }
 
             async fn authenticate_with_refresh_token(
@@ -138,7 +152,8 @@ macro_rules! service {
             ) -> Result<Response<SessionToken>, Status> {
                 let client = client(&request);
                 let token = refresh_token(request.metadata()).ok_or(Denied::Unproven)?;
-                answer(refresh::refresh(&self.0, &actor("AuthenticateWithRefreshToken"), token, &client).await?)
+                let done = refresh::refresh(&self.0, &actor("AuthenticateWithRefreshToken"), token, &client).await;
+                answer(self.throttled(done, &client).await?)
             }
 
             async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {

@@ -1,19 +1,19 @@
 //! The first start: everything that a cluster has before anybody did anything, as one change.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use octelium_api::{
     Kind, Object,
     core::{
-        ClusterConfig, Condition, Credential, InlinePolicy, Namespace, Policy, Service, User, cluster_config,
-        condition, credential, namespace,
+        ClusterConfig, Condition, Credential, Gateway, InlinePolicy, Namespace, Policy, Region, Service, User,
+        cluster_config, condition, credential, gateway, namespace,
         policy::{
             self,
             spec::{EnforcementRule, Rule, enforcement_rule, rule},
         },
-        service, session, user,
+        region, service, session, user,
     },
-    meta::Metadata,
+    meta::{Metadata, ObjectReference},
     name,
 };
 use octelium_consensus::Write;
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::{
     Control, Error,
     auth::generate,
-    plan::{Actor, MANAGED_PORT, Plan},
+    plan::{Actor, MANAGED_PORT, Plan, lasting_reference},
     refusal::Refusal,
     seal, token,
     token::TokenKeys,
@@ -38,6 +38,9 @@ const API_SERVICE: &str = "default.octelium-api";
 const OF_API: &str = r#"ctx.namespace.metadata.name == "octelium-api" && ctx.service.spec.mode == "GRPC""#;
 const OF_OTHER_APIS: &str = r#"ctx.request.grpc.package == "octelium.api.main.auth.v1" || ctx.request.grpc.package == "octelium.api.main.user.v1""#;
 const USER_API: &str = r#"ctx.request.grpc.package == "octelium.api.main.user.v1""#;
+/// Reflection and health: they tell what the documentation tells.
+const TOOLS: &str =
+    r#"ctx.request.grpc.package in ["grpc.reflection.v1", "grpc.reflection.v1alpha", "grpc.health.v1"]"#;
 const READS: &str = r#"ctx.request.grpc.method.startsWith("Get") || ctx.request.grpc.method.startsWith("List")"#;
 const OF_HTTP: &str = r#"ctx.service.spec.mode == "HTTP" || ctx.service.spec.mode == "WEB""#;
 const SAFE_METHODS: &str = r#"ctx.request.http.method in ["GET", "HEAD", "OPTIONS"]"#;
@@ -53,7 +56,7 @@ impl Control {
         if store.state().by_name(Kind::ClusterConfig, name::CLUSTER_CONFIG).is_some() {
             return Ok(None);
         }
-        let (key_name, key) = token::generate_key()?;
+        let (key_name, key) = token::generate_key(store.now())?;
         let sealed = seal::seal_key(&store.sealing, &key_name, &key);
         let signing = TokenKeys::open(&[(key_name.clone(), sealed.clone().into())], &store.sealing)?;
         let actor = Actor { operation: "bootstrap".to_owned(), ..Actor::default() };
@@ -76,6 +79,20 @@ impl Control {
         }
     }
 
+    /// Keeps this node's Gateway and its Region's addresses true; to be called at each start.
+    ///
+    /// # Errors
+    /// If the change can't be committed.
+    pub async fn announce(&self, node_id: u64, addresses: &[IpAddr]) -> Result<(), Error> {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let actor = Actor { operation: "announce".to_owned(), ..Actor::default() };
+        let done = self.inner.store.change(&actor, |plan| {
+            announce(plan, node_id, &addresses);
+            Ok::<_, Refusal>(())
+        });
+        done.await.map(drop).map_err(|refusal| Error::Refused(format!("{refusal:?}")))
+    }
+
     /// The token that [`Self::bootstrap`] gave, as long as nobody has used it: for a start that was cut off before it could
     /// be kept.
     pub fn unused_root_token(&self) -> Option<String> {
@@ -85,6 +102,44 @@ impl Control {
         };
         let is_unused = credential.status.as_ref().is_some_and(|status| status.total_authentications == 0);
         is_unused.then(|| generate::mint(credential, &self.token_keys()))?
+    }
+}
+
+fn announce(plan: &mut Plan, node_id: u64, addresses: &[String]) {
+    let Some(region) = plan.state().by_name(Kind::Region, name::DEFAULT_REGION).cloned() else { return };
+    if let Object::Region(mut changed) = region.object.clone() {
+        let known = &mut changed.status.get_or_insert_default().ingress_addresses;
+        let new: Vec<_> = addresses.iter().filter(|address| !known.contains(address)).cloned().collect();
+        if !new.is_empty() {
+            known.extend(new);
+            plan.edit(&region, changed);
+        }
+    }
+    let id = format!("{node_id:016x}");
+    let name = format!("{}-{}", name::DEFAULT_REGION, &id[..8]);
+    let status = gateway::Status {
+        region_ref: Some(lasting_reference(&region.object)),
+        node_ref: Some(ObjectReference { kind: "Node".to_owned(), name: id.clone(), ..ObjectReference::default() }),
+        id,
+        public_i_ps: addresses.to_vec(),
+        ..gateway::Status::default()
+    };
+    let new = |metadata, status| Gateway {
+        metadata: Some(metadata),
+        spec: Some(gateway::Spec {}),
+        status: Some(status),
+        ..Gateway::default()
+    };
+    match plan.state().by_name(Kind::Gateway, &name).cloned() {
+        None => drop(plan.make(new(system(&name), status))),
+        Some(stored) => {
+            let metadata = stored.object.metadata().cloned().unwrap_or_default();
+            let mut changed = Object::from(new(metadata, status));
+            changed.set_envelope();
+            if changed != stored.object {
+                plan.edit(&stored, changed);
+            }
+        }
     }
 }
 
@@ -100,9 +155,24 @@ fn built_ins(plan: &mut Plan, domain: &str) -> Result<crate::plan::Id, Refusal> 
     for policy in policies() {
         plan.make(policy);
     }
-    let mut api = api_service();
-    plan.derive_service(&mut api).map_err(|message| Refusal::at("spec.port", message))?;
-    plan.make(api);
+    plan.make(Region {
+        metadata: Some(system(name::DEFAULT_REGION)),
+        spec: Some(region::Spec {}),
+        status: Some(region::Status {
+            public_hostname: format!("_r-{}", name::DEFAULT_REGION),
+            ..region::Status::default()
+        }),
+        ..Region::default()
+    });
+    for mut service in [api_service(), auth_service()] {
+        plan.derive_service(&mut service).map_err(|message| Refusal::at("spec.port", message))?;
+        plan.make(service);
+    }
+    plan.make(User {
+        metadata: Some(system("octelium")),
+        spec: Some(user::Spec { r#type: user::spec::Type::Workload.into(), ..user::Spec::default() }),
+        ..User::default()
+    });
 
     plan.make(User {
         metadata: Some(named("root")),
@@ -143,8 +213,8 @@ fn built_ins(plan: &mut Plan, domain: &str) -> Result<crate::plan::Id, Refusal> 
 
 /// The Service that stands for the control API. Its policies decide who may call it, beside the caller's own.
 fn api_service() -> Service {
-    let user_api = policy::Spec {
-        rules: vec![rule("main", matching(USER_API), rule::Effect::Allow, 0)],
+    let for_all = |expression| policy::Spec {
+        rules: vec![rule("main", matching(expression), rule::Effect::Allow, 0)],
         ..policy::Spec::default()
     };
     Service {
@@ -154,19 +224,39 @@ fn api_service() -> Service {
             port: MANAGED_PORT,
             is_public: true,
             authorization: Some(service::spec::Authorization {
-                inline_policies: vec![inline("user-api", user_api)],
+                inline_policies: vec![inline("user-api", for_all(USER_API)), inline("tools", for_all(TOOLS))],
                 ..service::spec::Authorization::default()
             }),
             ..service::Spec::default()
         }),
-        status: Some(service::Status {
-            managed_service: Some(service::status::ManagedService {
-                r#type: "apiserver".to_owned(),
-                ..service::status::ManagedService::default()
-            }),
-            ..service::Status::default()
-        }),
+        status: Some(managed("apiserver")),
         ..Service::default()
+    }
+}
+
+/// The Service that stands for log-ins. It asks for no Session: it makes them.
+fn auth_service() -> Service {
+    Service {
+        metadata: Some(Metadata { is_user_hidden: true, ..system("auth.octelium-api") }),
+        spec: Some(service::Spec {
+            mode: service::spec::Mode::Grpc.into(),
+            port: MANAGED_PORT,
+            is_public: true,
+            is_anonymous: true,
+            ..service::Spec::default()
+        }),
+        status: Some(managed("authserver")),
+        ..Service::default()
+    }
+}
+
+fn managed(r#type: &str) -> service::Status {
+    service::Status {
+        managed_service: Some(service::status::ManagedService {
+            r#type: r#type.to_owned(),
+            ..service::status::ManagedService::default()
+        }),
+        ..service::Status::default()
     }
 }
 

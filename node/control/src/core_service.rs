@@ -9,7 +9,8 @@ use octelium_api::{
     name,
 };
 use octelium_consensus::State;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
+use uuid::Uuid;
 
 use crate::{
     Inner,
@@ -17,7 +18,7 @@ use crate::{
     draft::Draft,
     grpc::actor,
     list,
-    plan::{Actor, Mode},
+    plan::{Actor, Mode, Precondition},
     refusal::Refusal,
 };
 
@@ -73,12 +74,13 @@ narrow! {
 }
 
 impl Core {
-    async fn put<K>(&self, resource: K, mode: Mode, actor: Actor) -> Result<Response<K>, Status>
+    async fn put<K>(&self, request: Request<K>, mode: Mode, actor: Actor) -> Result<Response<K>, Status>
     where
         K: Into<Object> + TryFrom<Object>,
     {
         let store = &self.0.store;
-        let mut object: Object = resource.into();
+        let precondition = precondition(request.metadata(), mode)?;
+        let mut object: Object = request.into_inner().into();
         self.name_by_uid(&mut object, mode);
         let now = store.now().system_time();
         // Compiling expressions takes its time; other calls go on meanwhile.
@@ -86,7 +88,7 @@ impl Core {
             .await
             .map_err(|_| Status::unavailable("the check was interrupted"))?;
         let done = store.change(&actor, |plan| {
-            let id = plan.put(&draft, mode);
+            let id = plan.put(&draft, mode, &precondition);
             match id {
                 Some(id) => Ok(id),
                 None => Err(plan.checked().err().unwrap_or_else(|| Refusal::new(Code::Unavailable, "try again"))),
@@ -117,16 +119,33 @@ impl Core {
     async fn delete(
         &self,
         kind: Kind,
-        options: DeleteOptions,
+        request: Request<DeleteOptions>,
         actor: Actor,
     ) -> Result<Response<OperationResult>, Status> {
+        let precondition = precondition(request.metadata(), Mode::Update)?;
+        let options = request.into_inner();
         let done = self.0.store.change(&actor, |plan| {
             let stored = list::find(plan.state(), kind, &options.uid, &options.name, "")?.clone();
-            plan.delete(stored, "");
+            plan.delete(stored, "", &precondition);
             Ok::<_, Refusal>(())
         });
         done.await?;
         Ok(Response::new(OperationResult {}))
+    }
+}
+
+/// What the metadata `if-match` (RFC 9110 §13.1.1, with a `resourceVersion` as the tag) asks for. The resource's own
+/// `resourceVersion` is not looked at: clients send back what they read without meaning anything by it.
+fn precondition(metadata: &MetadataMap, mode: Mode) -> Result<Precondition, Refusal> {
+    let Some(value) = metadata.get("if-match") else { return Ok(Precondition::Any) };
+    let version = value.to_str().map(|text| text.trim().trim_matches('"')).unwrap_or_default();
+    if mode == Mode::Create {
+        return Err(Refusal::at("if-match", "goes with updates and deletions: what is created has no version yet"));
+    }
+    match version {
+        "*" => Ok(Precondition::Any),
+        version if Uuid::try_parse(version).is_ok() => Ok(Precondition::Version(version.to_owned())),
+        _ => Err(Refusal::at("if-match", "must be one resourceVersion, or `*`")),
     }
 }
 
@@ -154,12 +173,12 @@ macro_rules! service {
         impl core::main_service_server::MainService for Core {
             $(async fn $create(&self, request: Request<$created>) -> Result<Response<$created>, Status> {
                 let actor = actor(&request, SERVICE, &method(stringify!($create)))?;
-                self.put(request.into_inner(), Mode::Create, actor).await
+                self.put(request, Mode::Create, actor).await
             })*
 
             $(async fn $update(&self, request: Request<$updated>) -> Result<Response<$updated>, Status> {
                 let actor = actor(&request, SERVICE, &method(stringify!($update)))?;
-                self.put(request.into_inner(), Mode::Update, actor).await
+                self.put(request, Mode::Update, actor).await
             })*
 
             $(async fn $get(&self, request: Request<GetOptions>) -> Result<Response<$got>, Status> {
@@ -184,7 +203,7 @@ macro_rules! service {
 
             $(async fn $delete(&self, request: Request<DeleteOptions>) -> Result<Response<OperationResult>, Status> {
                 let actor = actor(&request, SERVICE, &method(stringify!($delete)))?;
-                self.delete(Kind::$deleted, request.into_inner(), actor).await
+                self.delete(Kind::$deleted, request, actor).await
             })*
 
             async fn get_cluster_config(

@@ -54,6 +54,12 @@ impl Draft {
         Self { path, object, secret, violations, lacks_data }
     }
 
+    /// Gives it the data that it was stored with, see [`crate::seal::open_data`].
+    pub fn set_data(&mut self, data: Vec<u8>) {
+        self.secret = Some(Zeroizing::new(data));
+        self.lacks_data.clear();
+    }
+
     /// The path of a field of this document.
     pub fn path_of(&self, field: &str) -> String {
         format!("{}{field}", self.path)

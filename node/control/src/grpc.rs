@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -12,11 +12,16 @@ use http::{Request, Response};
 use octelium_api::{
     auth::main_service_server::MainServiceServer as AuthServer, control::control_service_server::ControlServiceServer,
     core::main_service_server::MainServiceServer as CoreServer,
+    user::main_service_server::MainServiceServer as UserServer,
 };
 use tonic::{Status, body::Body};
-use tower::Service;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::{Service, util::BoxCloneSyncService};
 
-use crate::{Caller, Inner, apply::Apply, auth::Auth, core_service::Core, plan::Actor};
+use crate::{
+    Caller, Inner, auth::Auth, control_service::Extra, core_service::Core, plan::Actor, user_service::UserApi,
+};
 
 /// The largest change that is read, with some room for what wraps it.
 const APPLY_BYTES_MAX: usize = 16 * 1024 * 1024 + 64 * 1024;
@@ -29,15 +34,49 @@ const AUTH_BYTES_MAX: usize = 64 * 1024;
 pub struct Grpc {
     core: CoreServer<Core>,
     auth: AuthServer<Auth>,
-    control: ControlServiceServer<Apply>,
+    user: UserServer<UserApi>,
+    control: ControlServiceServer<Extra>,
+    tools: Tools,
+}
+
+type Boxed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// What generic clients ask for: which methods there are, and whether they are served.
+#[derive(Clone)]
+struct Tools {
+    reflection: Boxed,
+    /// Of the older protocol.
+    reflection_alpha: Boxed,
+    health: Boxed,
+}
+
+impl Tools {
+    fn new() -> Result<Self, tonic_reflection::server::Error> {
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(octelium_api::descriptor::BYTES)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Who is answered at all is answered by a node that serves.
+        let health = HealthService::from_health_reporter(HealthReporter::new());
+        Ok(Self {
+            reflection: Boxed::new(builder().build_v1()?),
+            reflection_alpha: Boxed::new(builder().build_v1alpha()?),
+            health: Boxed::new(HealthServer::new(health)),
+        })
+    }
 }
 
 impl Grpc {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        static TOOLS: OnceLock<Tools> = OnceLock::new();
+        let tools = TOOLS.get_or_init(|| Tools::new().expect("the build script wrote these descriptors")).clone();
         Self {
+            tools,
             core: CoreServer::new(Core(inner.clone())).max_decoding_message_size(CORE_BYTES_MAX),
             auth: AuthServer::new(Auth(inner.clone())).max_decoding_message_size(AUTH_BYTES_MAX),
-            control: ControlServiceServer::new(Apply(inner)).max_decoding_message_size(APPLY_BYTES_MAX),
+            user: UserServer::new(UserApi(inner.clone())).max_decoding_message_size(AUTH_BYTES_MAX),
+            control: ControlServiceServer::new(Extra(inner)).max_decoding_message_size(APPLY_BYTES_MAX),
         }
     }
 }
@@ -57,10 +96,26 @@ impl Service<Request<Body>> for Grpc {
         match service {
             Some("octelium.api.main.core.v1.MainService") => self.core.call(request),
             Some("octelium.api.main.auth.v1.MainService") => self.auth.call(request),
+            Some("octelium.api.main.user.v1.MainService") => self.user.call(request),
             Some("octelium.control.v1.ControlService") => self.control.call(request),
-            _ => Box::pin(async { Ok(Status::unimplemented("this server has no such service").into_http()) }),
+            Some(tool) if tool.starts_with("grpc.") => {
+                if request.extensions().get::<Caller>().is_none() {
+                    return Box::pin(async { Ok(Status::unauthenticated("log in first").into_http()) });
+                }
+                match tool {
+                    "grpc.reflection.v1.ServerReflection" => self.tools.reflection.call(request),
+                    "grpc.reflection.v1alpha.ServerReflection" => self.tools.reflection_alpha.call(request),
+                    "grpc.health.v1.Health" => self.tools.health.call(request),
+                    _ => unknown(),
+                }
+            }
+            _ => unknown(),
         }
     }
+}
+
+fn unknown() -> <Grpc as Service<Request<Body>>>::Future {
+    Box::pin(async { Ok(Status::unimplemented("this server has no such service").into_http()) })
 }
 
 /// Who makes a call that only authorized callers make.

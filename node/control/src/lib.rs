@@ -5,20 +5,26 @@
 
 mod apply;
 mod auth;
+mod backup;
 mod bootstrap;
 mod clock;
+mod control_service;
 mod core_service;
 mod draft;
 mod grpc;
 mod list;
-mod oauth2;
+mod lock;
+pub mod oauth2;
 mod plan;
 mod random;
 mod refusal;
+mod rotation;
 pub mod seal;
 mod store;
 mod sweep;
 pub mod token;
+mod user_service;
+mod wait;
 
 use std::sync::Arc;
 
@@ -26,8 +32,10 @@ use octelium_actors::Views;
 use octelium_api::meta::ObjectReference;
 use octelium_consensus::{Replica, SealingKey};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use auth::throttle::Throttle;
 pub use clock::Clock;
 pub use grpc::Grpc;
 pub use refusal::{BadRequest, FieldViolation, Refusal, RpcStatus, Violation};
@@ -86,6 +94,8 @@ pub(crate) struct Inner {
     public_url: String,
     /// The keys that [`Control::token_keys`] opened last, with their sealed forms.
     keys: Mutex<Option<OpenedKeys>>,
+    throttle: Throttle,
+    backups: Semaphore,
 }
 
 type Sealed = Vec<(String, Arc<[u8]>)>;
@@ -111,7 +121,15 @@ impl Control {
     ) -> Self {
         let store = Store::new(replica, views, sealing, domain, clock);
         let public_url = public_url.trim_end_matches('/').to_owned();
-        Self { inner: Arc::new(Inner { store, public_url, keys: Mutex::new(None) }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                public_url,
+                keys: Mutex::new(None),
+                throttle: Throttle::default(),
+                backups: Semaphore::new(1),
+            }),
+        }
     }
 
     /// One of the cluster's keys, opened.

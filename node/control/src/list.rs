@@ -75,6 +75,26 @@ pub fn page(
     options: Option<&CommonListOptions>,
     owners: &[String],
 ) -> Result<(Vec<Object>, ListResponseMeta), Refusal> {
+    let all: Vec<&Arc<Stored>> = match owners {
+        [] => state.list(kind).filter(|stored| !is_hidden(&stored.object)).collect(),
+        [first, others @ ..] => {
+            let of_all = |object: &Object| others.iter().all(|uid| object.owners().any(|owner| owner == uid));
+            let owned = state.owned_by(kind, first);
+            owned.filter(|stored| !is_hidden(&stored.object) && of_all(&stored.object)).collect()
+        }
+    };
+    let (items, meta) = paginate(all, options)?;
+    Ok((items.into_iter().map(|stored| stored.object.clone()).collect(), meta))
+}
+
+/// One page of `all`, which is in the order of creation.
+///
+/// # Errors
+/// As [`page`].
+pub fn paginate<'s>(
+    mut all: Vec<&'s Arc<Stored>>,
+    options: Option<&CommonListOptions>,
+) -> Result<(Vec<&'s Arc<Stored>>, ListResponseMeta), Refusal> {
     let options = options.copied().unwrap_or_default();
     if options.page > PAGE_MAX {
         return Err(Refusal::at("common.page", format!("at most {PAGE_MAX}")));
@@ -82,14 +102,6 @@ pub fn page(
     let per_page = match options.items_per_page {
         0 => ITEMS_DEFAULT,
         count => count.min(ITEMS_MAX),
-    };
-    let mut all: Vec<&Arc<Stored>> = match owners {
-        [] => state.list(kind).filter(|stored| !is_hidden(&stored.object)).collect(),
-        [first, others @ ..] => {
-            let of_all = |object: &Object| others.iter().all(|uid| object.owners().any(|owner| owner == uid));
-            let owned = state.owned_by(kind, first);
-            owned.filter(|stored| !is_hidden(&stored.object) && of_all(&stored.object)).collect()
-        }
     };
     let order = options.order_by.unwrap_or_default();
     match order.r#type() {
@@ -105,7 +117,7 @@ pub fn page(
     if options.page > 0 && from >= total {
         return Err(Refusal::new(Code::NotFound, format!("page {} is behind the last one", options.page)));
     }
-    let items = all.into_iter().skip(from).take(per_page as usize).map(|stored| stored.object.clone()).collect();
+    let items = all.into_iter().skip(from).take(per_page as usize).collect();
     let meta = ListResponseMeta {
         page: options.page,
         items_per_page: per_page,

@@ -1,14 +1,15 @@
-//! The OAuth2 token endpoint: client credentials (RFC 6749 §4.4), and its metadata document (RFC 8414).
+//! OAuth2: the token endpoint, introspection and revocation, and the metadata document that names them (RFC 8414).
+
+mod introspect;
+mod revoke;
+mod token;
 
 use std::collections::HashMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use octelium_api::{
-    Kind, Object,
-    core::{Session, credential::spec::Type, session::status, user},
-};
+use octelium_api::core::credential::spec::Type;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
@@ -17,54 +18,100 @@ use crate::{
     ClientInfo, Control, Inner,
     auth::{
         Denied,
-        credential::{Shown, made, prove, use_up},
-        scope, session,
+        credential::{Proven, Shown, prove},
+        session,
     },
-    plan::{Actor, Id, Plan},
-    refusal::Refusal,
-    token::{Token, TokenKind},
+    plan::Actor,
+    token::TokenKind,
 };
 
 const BODY_BYTES_MAX: usize = 100 * 1024;
-const SCOPE_BYTES_MAX: usize = 2048;
 /// Each of these may appear once, and never in the address, which ends up in logs.
-const PARAMETERS: [&str; 6] =
-    ["grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope"];
+const PARAMETERS: [&str; 8] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "scope",
+    "token",
+    "token_type_hint",
+];
+
+/// What a caller of one of the endpoints sent.
+pub struct Request<'a> {
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The query of the address, if there is one.
+    pub query: Option<&'a str>,
+    /// The whole body.
+    pub body: &'a [u8],
+    /// Where it comes from.
+    pub client: &'a ClientInfo,
+}
 
 impl Control {
     /// `POST /oauth2/token`.
-    pub async fn oauth2_token(
-        &self,
-        headers: &HeaderMap,
-        query: Option<&str>,
-        body: &[u8],
-        client: ClientInfo,
-    ) -> Response<Bytes> {
-        let with_basic = headers.contains_key(header::AUTHORIZATION);
-        match token(&self.inner, headers, query, body, &client).await {
-            Ok(tokens) => answer(
-                StatusCode::OK,
-                &json!({"access_token": tokens.access, "token_type": "Bearer", "expires_in": tokens.access_life}),
-                false,
-            ),
-            Err(problem) => {
-                let mut document = json!({"error": problem.error});
-                if let Some(text) = problem.text {
-                    document["error_description"] = Value::String(text);
-                }
-                answer(problem.status, &document, with_basic && problem.status == StatusCode::UNAUTHORIZED)
-            }
+    pub async fn oauth2_token(&self, request: Request<'_>) -> Response<Bytes> {
+        let tokens = match Call::read(&request) {
+            Ok(call) => token::token(&self.inner, call).await,
+            Err(problem) => Err(problem),
+        };
+        let document = tokens.map(
+            |tokens| json!({"access_token": tokens.access, "token_type": "Bearer", "expires_in": tokens.access_life}),
+        );
+        self.finish(&request, document)
+    }
+
+    /// `POST /oauth2/introspect` (RFC 7662). `is_authorized`: a policy lets the caller ask about every token.
+    pub fn oauth2_introspect(&self, request: &Request<'_>, is_authorized: bool) -> Response<Bytes> {
+        let document = Call::read(request).and_then(|call| introspect::introspect(&self.inner, call, is_authorized));
+        self.finish(request, document)
+    }
+
+    /// `POST /oauth2/revoke` (RFC 7009).
+    pub async fn oauth2_revoke(&self, request: Request<'_>) -> Response<Bytes> {
+        let done = match Call::read(&request) {
+            Ok(call) => revoke::revoke(&self.inner, call).await,
+            Err(problem) => Err(problem),
+        };
+        self.finish(&request, done.map(|()| json!({})))
+    }
+
+    fn finish(&self, request: &Request<'_>, document: Result<Value, Problem>) -> Response<Bytes> {
+        let problem = match document {
+            Ok(document) => return answer(StatusCode::OK, &document, false),
+            Err(problem) => problem,
+        };
+        // Only who shows nothing valid gets here, so that nobody else is held up.
+        let is_guess = problem.error == "invalid_client" && problem.status == StatusCode::UNAUTHORIZED;
+        if is_guess && self.inner.throttle.failed(request.client, self.inner.store.now().unix()) {
+            let document = json!({"error": "invalid_client", "error_description": "too many failures; try later"});
+            let mut response = answer(StatusCode::TOO_MANY_REQUESTS, &document, false);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+            return response;
         }
+        let mut document = json!({"error": problem.error});
+        if let Some(text) = problem.text {
+            document["error_description"] = Value::String(text);
+        }
+        let with_basic = request.headers.contains_key(header::AUTHORIZATION);
+        answer(problem.status, &document, with_basic && problem.status == StatusCode::UNAUTHORIZED)
     }
 
     /// `GET /.well-known/oauth-authorization-server`.
     pub fn oauth2_metadata(&self) -> Response<Bytes> {
         let issuer = &self.inner.public_url;
+        let methods = ["client_secret_post", "client_secret_basic"];
         let document = json!({
             "issuer": issuer,
             "token_endpoint": format!("{issuer}/oauth2/token"),
             "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "token_endpoint_auth_methods_supported": methods,
+            "introspection_endpoint": format!("{issuer}/oauth2/introspect"),
+            "introspection_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint": format!("{issuer}/oauth2/revoke"),
+            "revocation_endpoint_auth_methods_supported": methods,
             "response_types_supported": ["code"],
         });
         let mut response = Response::new(Bytes::from(document.to_string()));
@@ -124,135 +171,60 @@ impl From<Denied> for Problem {
     }
 }
 
-async fn token(
-    inner: &Inner,
-    headers: &HeaderMap,
-    query: Option<&str>,
-    body: &[u8],
-    client: &ClientInfo,
-) -> Result<session::Tokens, Problem> {
-    let in_query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    if in_query.into_iter().any(|(name, _)| PARAMETERS.contains(&&*name)) {
-        return Err(invalid_request("parameters belong into the body, never into the address"));
-    }
-    if body.len() > BODY_BYTES_MAX {
-        return Err(invalid_request("the body is too large"));
-    }
-    let mut form = read_form(headers, body)?;
-    if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
-        return Err(problem(StatusCode::BAD_REQUEST, "unsupported_grant_type"));
-    }
-    let basic = basic(headers)?;
-    let in_body = form.contains_key("client_secret") || form.contains_key("client_assertion");
-    if basic.is_some() && in_body {
-        return Err(invalid_request("the client authenticates in two ways"));
-    }
-    let (id, secret) = match basic {
-        Some((id, _)) if form.get("client_id").is_some_and(|other| *other != id) => return Err(invalid_client()),
-        Some(pair) => pair,
-        // Assertions need IdentityProviders, which aren't served yet: nobody vouches for this client.
-        None if form.contains_key("client_assertion") || form.contains_key("client_assertion_type") => {
-            return Err(invalid_client());
+/// A call whose form could be read.
+struct Call<'a> {
+    form: HashMap<String, String>,
+    headers: &'a HeaderMap,
+    from: &'a ClientInfo,
+}
+
+impl<'a> Call<'a> {
+    fn read(request: &Request<'a>) -> Result<Self, Problem> {
+        let in_query = form_urlencoded::parse(request.query.unwrap_or_default().as_bytes());
+        if in_query.into_iter().any(|(name, _)| PARAMETERS.contains(&&*name)) {
+            return Err(invalid_request("parameters belong into the body, never into the address"));
         }
-        None => match (form.remove("client_id"), form.remove("client_secret")) {
-            (Some(id), Some(secret)) => (id, secret),
-            _ => return Err(invalid_client()),
-        },
-    };
-    let keys = inner.token_keys();
-    let token = keys
-        .verify(&secret, TokenKind::Credential, inner.store.now().unix())
-        .inspect_err(|error| tracing::info!(%error, "an OAuth2 client is refused"))
-        .map_err(|_| invalid_client())?;
+        if request.body.len() > BODY_BYTES_MAX {
+            return Err(invalid_request("the body is too large"));
+        }
+        let form = read_form(request.headers, request.body)?;
+        Ok(Self { form, headers: request.headers, from: request.client })
+    }
 
-    let scope = form.remove("scope").unwrap_or_default();
-    let actor = Actor { operation: "oauth2/token".to_owned(), ..Actor::default() };
-    let done = inner.store.change(&actor, |plan| -> Result<Id, Refused> {
-        let id = re_key(plan, &token, &id, &secret, &scope, client)?;
-        Ok(id)
-    });
-    let done = done.await.map_err(|refused| match refused {
-        Refused::Denied(denied) => denied.into(),
-        Refused::Scope(text) => Problem { text: Some(text), ..problem(StatusCode::BAD_REQUEST, "invalid_scope") },
-    })?;
-    made(done.object(&done.value))
-        .and_then(|session| session::tokens(session, &keys))
-        .ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "server_error"))
-}
-
-enum Refused {
-    Denied(Denied),
-    Scope(String),
-}
-
-impl From<Denied> for Refused {
-    fn from(denied: Denied) -> Self {
-        Self::Denied(denied)
+    /// The client's id and secret, from the form or from HTTP Basic; `None` if it shows neither.
+    fn client(&mut self) -> Result<Option<(String, String)>, Problem> {
+        let basic = basic(self.headers)?;
+        let in_body = self.form.contains_key("client_secret") || self.form.contains_key("client_assertion");
+        if basic.is_some() && in_body {
+            return Err(invalid_request("the client authenticates in two ways"));
+        }
+        match basic {
+            Some((id, _)) if self.form.get("client_id").is_some_and(|other| *other != id) => Err(invalid_client()),
+            Some(pair) => Ok(Some(pair)),
+            // Assertions need IdentityProviders, which aren't served yet: nobody vouches for this client.
+            None if self.form.contains_key("client_assertion") || self.form.contains_key("client_assertion_type") => {
+                Err(invalid_client())
+            }
+            None => match (self.form.remove("client_id"), self.form.remove("client_secret")) {
+                (Some(id), Some(secret)) => Ok(Some((id, secret))),
+                (None, None) => Ok(None),
+                _ => Err(invalid_client()),
+            },
+        }
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self::Denied(refusal.into())
-    }
-}
-
-/// Gives the client a token: of the Session that it already has with these scopes, else of a new one.
-fn re_key(
-    plan: &mut Plan,
-    token: &Token,
-    client_id: &str,
-    secret: &str,
-    scope: &str,
-    client: &ClientInfo,
-) -> Result<Id, Refused> {
-    let proven = prove(plan, token, &Shown { token: secret, wanted: Type::Oauth2, verifier: &[] })?;
+/// The client with this id and secret, which may be used now. That is no use of it.
+fn known_client(inner: &Inner, (id, secret): &(String, String)) -> Result<Proven, Problem> {
+    let token = inner.token_keys().verify(secret, TokenKind::Credential, inner.store.now().unix());
+    let token = token.map_err(|_| invalid_client())?;
+    let plan = inner.store.plan(&Actor::default());
+    let proven = prove(&plan, &token, &Shown { token: secret, wanted: Type::Oauth2, verifier: &[] })?;
     let known_id = proven.credential.status.as_ref().map_or("", |status| &status.id);
-    if !bool::from(known_id.as_bytes().ct_eq(client_id.as_bytes())) {
-        return Err(Denied::Unproven.into());
+    match bool::from(known_id.as_bytes().ct_eq(id.as_bytes())) && !session::is_off(&proven.user) {
+        true => Ok(proven),
+        false => Err(invalid_client()),
     }
-    let is_workload = proven.user.spec.as_ref().is_some_and(|spec| spec.r#type() == user::spec::Type::Workload);
-    if session::is_off(&proven.user) || !is_workload {
-        return Err(Denied::UserOff.into());
-    }
-    if scope.len() > SCOPE_BYTES_MAX {
-        return Err(Refused::Scope(format!("longer than {SCOPE_BYTES_MAX} bytes")));
-    }
-    let texts: Vec<String> = scope.split(' ').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-    let scopes = scope::parse_all(&texts).map_err(Refused::Scope)?;
-
-    let credential_uid = proven.stored.object.uid();
-    let sessions = plan.state().owned_by(Kind::Session, credential_uid).filter_map(|stored| match &stored.object {
-        Object::Session(session) if is_of(session, credential_uid) && session::is_unexpired(session, plan.now()) => {
-            Some((stored, session))
-        }
-        _ => None,
-    });
-    let mut same = None;
-    for (stored, session) in sessions {
-        // Who was locked out doesn't come back by asking for other scopes.
-        if session::is_barred(session) {
-            return Err(Denied::SessionBarred.into());
-        }
-        if session.status.as_ref().is_some_and(|status| status.scopes == scopes) {
-            same = Some((stored.clone(), session.clone()));
-        }
-    }
-    use_up(plan, &proven);
-    let Some((stored, mut session)) = same else {
-        let kind = status::Type::Clientless;
-        let new = session::New { user: &proven.user, credential: &proven.credential, kind, scopes, client };
-        let session = session::make(plan, new)?;
-        return Ok(plan.make(session));
-    };
-    let info = session::info_of_credential(plan.state(), &proven.credential, client);
-    session::reauthenticate(&mut session, info, plan.now());
-    plan.edit(&stored, session).ok_or_else(|| Denied::Unproven.into())
-}
-
-fn is_of(session: &Session, credential_uid: &str) -> bool {
-    let by = session.status.as_ref().and_then(|status| status.credential_ref.as_ref());
-    by.is_some_and(|by| by.uid == credential_uid)
 }
 
 /// The parameters of the body that are known here; others are ignored (RFC 6749 §3.2).

@@ -38,7 +38,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    fn session_uid(&self) -> Option<&str> {
+    pub fn session_uid(&self) -> Option<&str> {
         self.session.as_ref().map(|session| session.uid.as_str())
     }
 }
@@ -52,6 +52,43 @@ pub enum Mode {
     Update,
     /// Either.
     Apply,
+}
+
+/// What a caller wants to find stored, so that it doesn't overwrite what it never saw.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Precondition {
+    /// Whatever there is.
+    #[default]
+    Any,
+    /// Nothing.
+    Absent,
+    /// The resource with this `resourceVersion`.
+    Version(String),
+}
+
+impl Precondition {
+    /// From a text: empty for any, `-` for nothing, else a version.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "" => Self::Any,
+            "-" => Self::Absent,
+            version => Self::Version(version.to_owned()),
+        }
+    }
+
+    /// What speaks against `stored`, a sentence.
+    fn against(&self, kind: Kind, name: &str, stored: Option<&Object>) -> Option<String> {
+        match (self, stored) {
+            (Self::Any, _) | (Self::Absent, None) => None,
+            (Self::Absent, Some(_)) => Some(format!("{kind} `{name}` exists already")),
+            (Self::Version(_), None) => Some(format!("{kind} `{name}` was deleted meanwhile")),
+            (Self::Version(version), Some(stored)) if stored.resource_version() == version => None,
+            (Self::Version(version), Some(stored)) => Some(format!(
+                "{kind} `{name}` was changed meanwhile: its version is {}, not {version}; read it again",
+                stored.resource_version()
+            )),
+        }
+    }
 }
 
 /// A resource of the plan.
@@ -152,10 +189,14 @@ impl Plan {
     }
 
     /// Adds a document. What is wrong with it is noted; `None` if it can't even be placed.
-    pub fn put(&mut self, draft: &Draft, mode: Mode) -> Option<Id> {
+    pub fn put(&mut self, draft: &Draft, mode: Mode, precondition: &Precondition) -> Option<Id> {
         let kind = draft.object.kind();
         let name = draft.object.name().to_owned();
         let before = self.state.by_name(kind, &name).cloned();
+        if let Some(message) = precondition.against(kind, &name, before.as_ref().map(|stored| &stored.object)) {
+            let path = draft.path_of("metadata.resourceVersion");
+            self.violations.push(Violation::coded(Code::OutOfRange, path, message));
+        }
         let at = |code, message: String| Some(Violation::coded(code, draft.path_of("metadata.name"), message));
         let misplaced = match (mode, &before) {
             (Mode::Create, Some(_)) => at(Code::AlreadyExists, format!("{kind} `{name}` already exists")),
@@ -195,9 +236,37 @@ impl Plan {
         id
     }
 
+    /// Adds a document of a backup. What is new comes with the uid and status that it had, so that tokens of Credentials stay
+    /// valid; what is there keeps its own, so that nothing that was withdrawn since comes back.
+    pub fn restore(&mut self, draft: &Draft, whole: &Object) -> Option<Id> {
+        let id = self.put(draft, Mode::Apply, &Precondition::Any)?;
+        let is_free =
+            self.state.get(id.0, whole.uid()).is_none() && !self.steps.contains_key(&(id.0, whole.uid().to_owned()));
+        let Some(Step::Put(put)) = self.steps.get_mut(&id) else { return Some(id) };
+        if put.before.is_some() {
+            return Some(id);
+        }
+        put.object.set_status_of(whole);
+        if !is_free {
+            return Some(id);
+        }
+        let old = (id.0, whole.uid().to_owned());
+        whole.uid().clone_into(&mut put.object.metadata_mut().uid);
+        let name = (id.0, put.object.name().to_owned());
+        if let Some(step) = self.steps.remove(&id) {
+            self.steps.insert(old.clone(), step);
+        }
+        self.names.insert(name, old.1.clone());
+        self.order.iter_mut().filter(|of| **of == id).for_each(|of| of.clone_from(&old));
+        Some(old)
+    }
+
     /// Removes a resource; what speaks against it is noted.
-    pub fn delete(&mut self, stored: Arc<Stored>, path: &str) -> Option<Id> {
+    pub fn delete(&mut self, stored: Arc<Stored>, path: &str, precondition: &Precondition) -> Option<Id> {
         let kind = stored.object.kind();
+        if let Some(message) = precondition.against(kind, stored.object.name(), Some(&stored.object)) {
+            self.violations.push(Violation::coded(Code::OutOfRange, path, message));
+        }
         let id = (kind, stored.object.uid().to_owned());
         if self.steps.contains_key(&id) {
             let message = format!("{kind} `{}` is changed twice", stored.object.name());

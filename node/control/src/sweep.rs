@@ -1,4 +1,5 @@
-//! Removes Sessions and Credentials whose time is over. They admit nobody anyway: this only makes room.
+//! Upkeep: removes Sessions and Credentials whose time is over, which admit nobody anyway, and renews the keys that sign
+//! tokens.
 
 use octelium_api::{Kind, Object};
 
@@ -7,6 +8,7 @@ use crate::{
     auth::{credential, session},
     plan::Actor,
     refusal::Refusal,
+    rotation,
 };
 
 /// So many are removed at once; the rest waits for the next time.
@@ -21,6 +23,10 @@ impl Control {
         let actor = Actor { operation: "sweep".to_owned(), ..Actor::default() };
         let done = self.inner.store.change(&actor, |plan| {
             let now = plan.now();
+            let keys = rotation::rotate(plan, &self.inner.store.sealing);
+            if let Err(error) = keys {
+                tracing::error!(%error, "the keys that sign tokens can't be renewed");
+            }
             let state = plan.state().clone();
             let sessions = state.list(Kind::Session).filter(|stored| match &stored.object {
                 Object::Session(session) => !session::is_live(session, now),

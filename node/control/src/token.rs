@@ -15,7 +15,7 @@ use octelium_consensus::SealingKey;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::{Error, seal};
+use crate::{Error, clock::Now, seal};
 
 /// Replicated keys with this prefix sign tokens; what follows is the key's id, see [`KeyId`].
 pub const KEY_PREFIX: &str = "token-mac/";
@@ -73,8 +73,9 @@ pub enum TokenError {
     Expired,
 }
 
-/// A key's id. Its text, 16 hexadecimal digits, begins with the time of its making, so that ids sort by age.
-type KeyId = u64;
+/// A key's id: the milliseconds of Unix time at which it was made in the upper 48 bits, random ones below, so that ids sort
+/// by age. Its text has 16 hexadecimal digits.
+pub(crate) type KeyId = u64;
 
 /// The keys that sign and verify.
 #[derive(Default)]
@@ -165,13 +166,28 @@ impl TokenKeys {
     }
 }
 
-/// A new key: its name among the cluster's keys, and the key.
-pub(crate) fn generate_key() -> Result<(String, Zeroizing<Vec<u8>>), Error> {
+/// A new key, made `now`: its name among the cluster's keys, and the key.
+pub(crate) fn generate_key(now: Now) -> Result<(String, Zeroizing<Vec<u8>>), Error> {
     let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
-    SystemRandom::new().fill(&mut key).map_err(|_| Error::Random)?;
-    // The first half of a UUIDv7 is the time in milliseconds and random bits.
-    let id = u64::from_be_bytes(part(Uuid::now_v7().as_bytes(), 0));
-    Ok((format!("{KEY_PREFIX}{id:016x}"), key))
+    let mut low = [0; 2];
+    SystemRandom::new().fill(&mut key).and_then(|()| SystemRandom::new().fill(&mut low)).map_err(|_| Error::Random)?;
+    let milliseconds = u64::try_from(now.unix_nanos() / 1_000_000).unwrap_or_default();
+    Ok((key_name(milliseconds << 16 | u64::from(u16::from_be_bytes(low))), key))
+}
+
+/// The name of a key among the cluster's keys.
+pub(crate) fn key_name(id: KeyId) -> String {
+    format!("{KEY_PREFIX}{id:016x}")
+}
+
+/// The id of the key with this name among the cluster's keys, if it signs tokens.
+pub(crate) fn key_id(name: &str) -> Option<KeyId> {
+    parse_id(name.strip_prefix(KEY_PREFIX)?)
+}
+
+/// When a key was made, in seconds of Unix time.
+pub(crate) fn made_unix(id: KeyId) -> i64 {
+    i64::try_from((id >> 16) / 1_000).unwrap_or(i64::MAX)
 }
 
 fn parse_id(text: &str) -> Option<KeyId> {

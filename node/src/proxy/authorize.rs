@@ -2,7 +2,7 @@
 
 use octelium_actors::{
     router::{Access, Route},
-    sessions::SessionEntry,
+    sessions::{SessionEntry, scope},
 };
 use octelium_api::core::session::{spec::State, status};
 use octelium_policy::{Context, Effect, Grpc, Subject, decide};
@@ -11,7 +11,6 @@ use super::{
     context::RequestContext,
     decision::{Reason, Verdict},
     exchange::Exchange,
-    scope,
 };
 
 /// Decides about a request whose caller is known (or needn't be).

@@ -24,7 +24,7 @@ async fn run(
     // Before anything reads it: policy and upstream see one path.
     canonical(exchange)?;
     // The gateway's own pages; a Service can't take their place.
-    if let Some(answer) = proxy.control.answer(exchange, routes).await {
+    if let Some(answer) = proxy.control.answer(proxy, exchange, routes, now).await {
         return answer;
     }
     let route = routes

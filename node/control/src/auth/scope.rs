@@ -30,6 +30,31 @@ pub fn parse_all(texts: &[String]) -> Result<Vec<Scope>, String> {
     Ok(scopes)
 }
 
+/// How callers write a scope.
+pub fn text(of: &Scope) -> Option<String> {
+    Some(match of.r#type.as_ref()? {
+        scope::Type::Service(of) => match of.r#type.as_ref()? {
+            scope::service::Type::All(_) => "service:*".to_owned(),
+            scope::service::Type::Filter(filter) => match (filter.names.first(), filter.namespaces.first()) {
+                (Some(name), Some(namespace)) => format!("service:{name}.{namespace}"),
+                (None, Some(namespace)) => format!("service:{namespace}/*"),
+                _ => return None,
+            },
+        },
+        scope::Type::Api(of) => match of.r#type.as_ref()? {
+            scope::api::Type::All(_) => "api:*".to_owned(),
+            scope::api::Type::Filter(filter) => {
+                let package = filter.packages.first()?.strip_prefix("octelium.api.main.")?.strip_suffix(".v1")?;
+                match (filter.services.first(), filter.methods.first()) {
+                    (None, _) => format!("api:{package}"),
+                    (Some(service), None) => format!("api:{package}.{service}"),
+                    (Some(service), Some(method)) => format!("api:{package}.{service}/{method}"),
+                }
+            }
+        },
+    })
+}
+
 fn parse(text: &str) -> Option<Scope> {
     if text.len() > SCOPE_BYTES_MAX {
         return None;

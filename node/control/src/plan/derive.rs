@@ -53,6 +53,7 @@ impl Plan {
         let spec = service.spec.clone().unwrap_or_default();
         let status = service.status.get_or_insert_default();
         status.namespace_ref = self.by_name(Kind::Namespace, namespace).map(lasting_reference);
+        status.region_ref = self.by_name(Kind::Region, name::DEFAULT_REGION).map(lasting_reference);
         status.primary_hostname = hosts.primary;
         status.additional_hostnames = hosts.additional;
         status.port = port(&spec, status.managed_service.is_some())?;

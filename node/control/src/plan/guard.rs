@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use memchr::memmem::Finder;
 use octelium_api::{
     Kind, Object,
     core::{credential, session, user},
@@ -15,6 +16,8 @@ use crate::refusal::Violation;
 
 /// So many referrers are named.
 const REFERRERS_SHOWN: usize = 5;
+/// More names than these are not looked for one by one.
+const NAMES_SEARCHED_MAX: usize = 16;
 
 impl Plan {
     /// Notes all that is wrong. Returns what must be there for the change to take effect.
@@ -174,8 +177,9 @@ impl Plan {
             return;
         }
         let now = self.now.unix();
+        let searched = Searched::new(gone.keys());
         for object in Kind::ALL.iter().flat_map(|kind| self.list(*kind)) {
-            if expired(object, now) {
+            if !searched.may_refer(object) || expired(object, now) {
                 continue;
             }
             for reference in validate::references(object) {
@@ -200,6 +204,38 @@ impl Plan {
             }
             found.push(Violation::at(&delete.path, format!("{kind} `{name}` is still used by {list}")));
         }
+    }
+}
+
+/// What is looked for among all resources: few of a hundred thousand can refer to it, and looking closely is dear.
+struct Searched {
+    kinds: HashSet<Kind>,
+    /// `None`: too many to look for one by one.
+    names: Option<Vec<Finder<'static>>>,
+}
+
+impl Searched {
+    fn new<'a>(ids: impl ExactSizeIterator<Item = &'a Id> + Clone) -> Self {
+        let names = ids.clone().map(|(_, name)| Finder::new(name).into_owned());
+        let names = (ids.len() <= NAMES_SEARCHED_MAX).then(|| names.collect());
+        Self { kinds: ids.map(|(kind, _)| *kind).collect(), names }
+    }
+
+    /// `false` is certain.
+    fn may_refer(&self, object: &Object) -> bool {
+        let wants = |kind: Kind| self.kinds.contains(&kind);
+        let may = match object.kind() {
+            Kind::Service => true,
+            Kind::User => wants(Kind::Group) || wants(Kind::Policy),
+            Kind::Credential => wants(Kind::User) || wants(Kind::Policy),
+            Kind::Policy => wants(Kind::Policy),
+            Kind::IdentityProvider | Kind::ClusterConfig => true,
+            _ => wants(Kind::Policy) && !object.attached_policies().is_empty(),
+        };
+        may && self.names.as_ref().is_none_or(|names| {
+            let bytes = object.encode();
+            names.iter().any(|name| name.find(&bytes).is_some())
+        })
     }
 }
 

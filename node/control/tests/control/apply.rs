@@ -119,7 +119,7 @@ async fn one_bad_document_and_nothing_is_changed() {
     ];
     assert_eq!(named, expected);
     assert_eq!(cluster.replica.state().index(), before, "nothing was proposed");
-    assert_eq!(cluster.core().list_user(ListUserOptions::default()).await.unwrap().into_inner().items.len(), 1);
+    assert_eq!(cluster.core().list_user(ListUserOptions::default()).await.unwrap().into_inner().items.len(), 2);
 }
 
 #[tokio::test]

@@ -16,8 +16,9 @@ async fn the_first_start_makes_the_built_in_resources() {
     let state = cluster.replica.state();
     let names = |kind| state.list(kind).map(|stored| stored.object.name().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(Kind::Namespace), ["default", "octelium", "octelium-api"]);
-    assert_eq!(names(Kind::Service), ["default.octelium-api"]);
-    assert_eq!(names(Kind::User), ["root"]);
+    assert_eq!(names(Kind::Service), ["default.octelium-api", "auth.octelium-api"]);
+    assert_eq!(names(Kind::User), ["octelium", "root"]);
+    assert_eq!(names(Kind::Region), ["default"]);
     assert_eq!(names(Kind::Credential), ["root-init"]);
     let policies = ["allow-all", "deny-all", "octelium-api-full-access", "octelium-api-read-only", "http-read-only"];
     assert_eq!(names(Kind::Policy), policies);

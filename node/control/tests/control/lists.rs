@@ -31,26 +31,26 @@ async fn pages_orders_and_totals() {
     for name in ["bb", "ab-c", "abc", "ab"] {
         cluster.core().create_user(workload(name)).await.unwrap();
     }
-    assert_eq!(names(&cluster, common(0, 0, None)).await, ["root", "bb", "ab-c", "abc", "ab"], "as created");
+    assert_eq!(names(&cluster, common(0, 0, None)).await, ["octelium", "root", "bb", "ab-c", "abc", "ab"], "as created");
     let by_name = |mode| Some((Type::Name, mode));
     assert_eq!(
         names(&cluster, common(0, 0, by_name(Mode::Asc))).await,
-        ["ab", "ab-c", "abc", "bb", "root"],
+        ["ab", "ab-c", "abc", "bb", "octelium", "root"],
         "by bytes"
     );
-    assert_eq!(names(&cluster, common(0, 2, by_name(Mode::Desc))).await, ["root", "bb"]);
-    assert_eq!(names(&cluster, common(2, 2, by_name(Mode::Desc))).await, ["ab"]);
+    assert_eq!(names(&cluster, common(0, 2, by_name(Mode::Desc))).await, ["root", "octelium"]);
+    assert_eq!(names(&cluster, common(2, 2, by_name(Mode::Desc))).await, ["ab-c", "ab"]);
     let newest = names(&cluster, common(0, 0, Some((Type::CreatedAt, Mode::Desc)))).await;
-    assert_eq!(newest, ["ab", "abc", "ab-c", "bb", "root"]);
+    assert_eq!(newest, ["ab", "abc", "ab-c", "bb", "root", "octelium"]);
     let ignored = common(0, 0, Some((Type::Unset, Mode::Desc)));
-    assert_eq!(names(&cluster, ignored).await[0], "root", "a mode without a type is ignored");
+    assert_eq!(names(&cluster, ignored).await[0], "octelium", "a mode without a type is ignored");
 
     let meta = async |page, per_page| {
         let options = common(page, per_page, None);
         cluster.core().list_user(options).await.unwrap().into_inner().list_response_meta.unwrap()
     };
     let first = meta(0, 2).await;
-    assert_eq!((first.total_count, first.has_more, first.items_per_page), (5, true, 2));
+    assert_eq!((first.total_count, first.has_more, first.items_per_page), (6, true, 2));
     assert!(!meta(2, 2).await.has_more);
     assert_eq!(meta(0, 0).await.items_per_page, 200);
     assert_eq!(meta(0, 5000).await.items_per_page, 1000);
@@ -64,8 +64,8 @@ async fn no_more_than_a_thousand_at_once() {
     let users = (0..1100).map(|n| put(workload(&format!("user-{n}")))).collect();
     cluster.apply(users).await.unwrap();
     let list = cluster.core().list_user(common(0, 5000, None)).await.unwrap().into_inner();
-    assert_eq!((list.items.len(), list.list_response_meta.unwrap().total_count), (1000, 1101));
-    assert_eq!(names(&cluster, common(1, 5000, None)).await.len(), 101);
+    assert_eq!((list.items.len(), list.list_response_meta.unwrap().total_count), (1000, 1102));
+    assert_eq!(names(&cluster, common(1, 5000, None)).await.len(), 102);
     assert_eq!(names(&cluster, ListUserOptions::default()).await.len(), 200);
 }
 

@@ -7,15 +7,25 @@
 )]
 
 mod apply;
+mod backup;
 mod bootstrap;
 mod credentials;
+mod introspection;
+mod kinds;
 mod lists;
+mod locks;
 mod oauth2;
 mod policies;
+mod preconditions;
+mod rotation;
 mod secrets;
 mod services;
 mod sessions;
 mod support;
+mod throttle;
 mod tokens;
+mod tools;
+mod user_api;
 mod users;
+mod waiting;
 mod wire;

@@ -7,7 +7,7 @@ use octelium_api::{
     Kind, Object,
     core::{Session, credential::spec::Type, session::spec::State},
 };
-use octelium_control::ClientInfo;
+use octelium_control::{ClientInfo, oauth2};
 use serde_json::Value;
 
 use crate::support::{Cluster, human, workload};
@@ -39,7 +39,9 @@ impl Client {
         for (name, value) in extra {
             headers.insert(name, value.parse().unwrap());
         }
-        let response = self.cluster.control.oauth2_token(&headers, query, body.as_bytes(), ClientInfo::default()).await;
+        let client = ClientInfo::default();
+        let request = oauth2::Request { headers: &headers, query, body: body.as_bytes(), client: &client };
+        let response = self.cluster.control.oauth2_token(request).await;
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store", "O-16");
         assert_eq!(response.headers()[header::PRAGMA], "no-cache");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");

@@ -160,7 +160,7 @@ async fn bad_services_are_refused() {
         let named = fields(&status);
         assert!(field.is_empty() || named.iter().any(|named| named == field), "{what}: {status:?}");
     }
-    assert_eq!(cluster.replica.state().count(Kind::Service), 1);
+    assert_eq!(cluster.replica.state().count(Kind::Service), 2);
 }
 
 #[tokio::test]

@@ -110,6 +110,25 @@ impl Cluster {
         }
     }
 
+    pub fn extra(&self) -> ControlServiceClient<As> {
+        ControlServiceClient::new(self.as_caller(self.admin()))
+    }
+
+    pub fn as_caller(&self, caller: Caller) -> As {
+        As { grpc: self.control.grpc(), caller: Some(caller), client: ClientInfo::default() }
+    }
+
+    /// Who shows this access token.
+    pub fn caller_of(&self, access_token: &str) -> Caller {
+        let entry = self.session_of(access_token).unwrap();
+        Caller {
+            session_uid: entry.reference.uid.clone(),
+            session_ref: entry.reference.clone(),
+            user_uid: entry.user.reference.uid.clone(),
+            user_name: entry.user.reference.name.clone(),
+        }
+    }
+
     pub fn core(&self) -> CoreClient<As> {
         self.core_as(self.admin())
     }

@@ -84,7 +84,7 @@ async fn bad_users_are_refused() {
         identifier: "alice".to_owned(),
     });
     assert_eq!(code(core.create_user(user).await), Code::InvalidArgument);
-    assert_eq!(cluster.replica.state().count(Kind::User), 1, "nothing but root is there");
+    assert_eq!(cluster.replica.state().count(Kind::User), 2, "nothing but the first two is there");
 }
 
 #[tokio::test]

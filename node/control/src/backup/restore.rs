@@ -1,0 +1,255 @@
+//! From a backup's file to the changes that lead to its configuration.
+
+use std::{collections::HashSet, str::FromStr, sync::Arc};
+
+use octelium_api::{
+    Kind, Object,
+    control::{RestoreBackupRequest, RestoreBackupResponse, restore_backup_request::Part},
+};
+use octelium_consensus::{Stored, Write};
+use prost::Message;
+use tonic::{Status, Streaming};
+use zeroize::Zeroizing;
+
+use super::{Content, Head, KINDS, Key, Record, check, file, is_kept};
+use crate::{
+    Inner,
+    draft::Draft,
+    plan::{Actor, Finished, Plan},
+    refusal::Refusal,
+    seal,
+};
+
+/// Larger files are refused.
+const FILE_BYTES_MAX: usize = 256 << 20;
+/// A change of at most this size is made as one; a log entry has 16 MiB.
+const CHANGE_BYTES_MAX: usize = 12 << 20;
+
+/// A backup that was received whole.
+pub struct Upload {
+    passphrase: Zeroizing<Vec<u8>>,
+    file: Vec<u8>,
+    dry_run: bool,
+    prune: bool,
+}
+
+impl Upload {
+    /// Receives it.
+    pub async fn receive(mut parts: Streaming<RestoreBackupRequest>) -> Result<Self, Status> {
+        let first = parts.message().await?.and_then(|request| request.part);
+        let Some(Part::Begin(begin)) = first else {
+            return Err(Refusal::at("begin", "must come first").into());
+        };
+        let passphrase = Zeroizing::new(begin.passphrase);
+        check(&passphrase)?;
+        let mut file = Vec::new();
+        while let Some(request) = parts.message().await? {
+            match request.part {
+                Some(Part::Data(data)) if file.len() + data.len() <= FILE_BYTES_MAX => file.extend_from_slice(&data),
+                Some(Part::Data(_)) => {
+                    return Err(Refusal::at("data", format!("more than {} MiB", FILE_BYTES_MAX >> 20)).into());
+                }
+                _ => return Err(Refusal::at("begin", "must come once").into()),
+            }
+        }
+        Ok(Self { passphrase, file, dry_run: begin.dry_run, prune: begin.prune })
+    }
+
+    /// Opens it and checks each document. Takes a second or more.
+    fn open(&self, inner: &Inner) -> Result<Contents, Refusal> {
+        let damaged = |error: &str| Refusal::at("data", error);
+        let plain = file::open(&self.file, &self.passphrase).map_err(|error| damaged(&error.to_string()))?;
+        let mut rest = plain.as_slice();
+        let mut contents = Contents::default();
+        let mut count = 0;
+        loop {
+            let record = Record::decode_length_delimited(&mut rest).map_err(|_| damaged("a record can't be read"))?;
+            match record.content {
+                Some(Content::Head(head)) if count == 0 => contents.head = head,
+                Some(_) if count == 0 => return Err(damaged("its first record is missing")),
+                Some(Content::Resource(resource)) => {
+                    contents.documents.push(Document::read(&resource.kind, &resource.object, resource.data, inner)?);
+                }
+                Some(Content::Key(Key { name, key })) => contents.keys.push((name, Zeroizing::new(key))),
+                Some(Content::End(expected)) if expected == count && rest.is_empty() => break,
+                _ => return Err(damaged("a record is out of place")),
+            }
+            count += 1;
+        }
+        contents.documents.retain(|document| is_kept(&document.whole, inner.store.now()));
+        contents.documents.sort_by_key(Document::place);
+        Ok(contents)
+    }
+}
+
+#[derive(Default)]
+struct Contents {
+    head: Head,
+    documents: Vec<Document>,
+    keys: Vec<(String, Zeroizing<Vec<u8>>)>,
+}
+
+/// One resource of a backup.
+struct Document {
+    draft: Draft,
+    /// With its status.
+    whole: Object,
+}
+
+impl Document {
+    fn read(kind: &str, bytes: &[u8], data: Option<Vec<u8>>, inner: &Inner) -> Result<Self, Refusal> {
+        let kind = Kind::from_str(kind).ok().filter(|kind| KINDS.contains(kind));
+        let kind = kind.ok_or_else(|| Refusal::at("data", "a resource has a kind that this server doesn't know"))?;
+        let whole = kind.decode_strictly(bytes).map_err(|error| Refusal::at("data", format!("a {kind}: {error}")))?;
+        let path = format!("{kind} `{}`: ", whole.name());
+        let mut draft = Draft::new(path, whole.clone(), inner.store.now().system_time());
+        if let Some(data) = data {
+            draft.set_data(data);
+        }
+        Ok(Self { draft, whole })
+    }
+
+    /// Where it stands in an order in which nothing refers to a later one.
+    fn place(&self) -> (usize, usize) {
+        let kind = KINDS.iter().position(|kind| *kind == self.whole.kind()).unwrap_or(KINDS.len());
+        (kind, self.whole.name().matches('.').count())
+    }
+}
+
+/// Makes the configuration what the backup says. Everything is checked before anything is changed; a large one takes several
+/// changes, and one that was interrupted can be made again.
+pub async fn restore(inner: &Arc<Inner>, actor: &Actor, upload: Upload) -> Result<RestoreBackupResponse, Status> {
+    let (dry_run, prune) = (upload.dry_run, upload.prune);
+    let opening = inner.clone();
+    let contents = tokio::task::spawn_blocking(move || upload.open(&opening))
+        .await
+        .map_err(|_| Status::unavailable("the check was interrupted"))??;
+    let mut answer = RestoreBackupResponse {
+        created_at: contents.head.created_at,
+        domain: contents.head.domain.clone(),
+        ..RestoreBackupResponse::default()
+    };
+    let mut whole = inner.store.plan(actor);
+    enter(&mut whole, &contents.documents);
+    if prune {
+        remove_others(&mut whole, &contents.documents, &KINDS);
+    }
+    let finished = whole.finish(&inner.store.sealing)?;
+    count(&finished, &mut answer);
+    if dry_run {
+        return Ok(answer);
+    }
+    let is_one = finished.writes.iter().map(size).sum::<usize>() <= CHANGE_BYTES_MAX;
+    drop(finished);
+    if is_one {
+        let done = inner.store.change(actor, |plan| {
+            enter(plan, &contents.documents);
+            if prune {
+                remove_others(plan, &contents.documents, &KINDS);
+            }
+            put_keys(plan, &contents, inner);
+            Ok::<_, Refusal>(())
+        });
+        answer.index = done.await?.index;
+        return Ok(answer);
+    }
+    let mut from = 0;
+    while from < contents.documents.len() {
+        let to = from + fitting(&contents.documents[from..]);
+        let done = inner.store.change(actor, |plan| {
+            enter(plan, &contents.documents[from..to]);
+            if from == 0 {
+                put_keys(plan, &contents, inner);
+            }
+            Ok::<_, Refusal>(())
+        });
+        answer.index = answer.index.max(done.await?.index);
+        from = to;
+    }
+    if prune {
+        // What refers goes before what it refers to.
+        for kind in KINDS.iter().rev() {
+            let done = inner.store.change(actor, |plan| {
+                remove_others(plan, &contents.documents, &[*kind]);
+                Ok::<_, Refusal>(())
+            });
+            answer.index = answer.index.max(done.await?.index);
+        }
+    }
+    Ok(answer)
+}
+
+fn enter(plan: &mut Plan, documents: &[Document]) {
+    for document in documents {
+        plan.restore(&document.draft, &document.whole);
+    }
+}
+
+/// Deletes what the backup doesn't have.
+fn remove_others(plan: &mut Plan, documents: &[Document], kinds: &[Kind]) {
+    let names: HashSet<(Kind, &str)> =
+        documents.iter().map(|document| (document.whole.kind(), document.draft.object.name())).collect();
+    let now = plan.now();
+    let mut others: Vec<Arc<Stored>> = Vec::new();
+    for kind in kinds {
+        let of_kind = plan.state().list(*kind).filter(|stored| {
+            is_kept(&stored.object, now)
+                && !names.contains(&(*kind, stored.object.name()))
+                && *kind != Kind::ClusterConfig
+        });
+        others.extend(of_kind.cloned());
+    }
+    for stored in others {
+        let path = format!("{} `{}`", stored.object.kind(), stored.object.name());
+        plan.delete(stored, &path, &Default::default());
+    }
+}
+
+/// Keys that are there already stay as they are.
+fn put_keys(plan: &mut Plan, contents: &Contents, inner: &Inner) {
+    for (name, key) in &contents.keys {
+        let present = plan.state().key(name).and_then(|sealed| seal::open_key(&inner.store.sealing, name, sealed));
+        if present.is_none_or(|present| *present != **key) {
+            let sealed = seal::seal_key(&inner.store.sealing, name, key);
+            plan.key(Write::PutKey { name: name.clone(), sealed });
+        }
+    }
+}
+
+fn count(finished: &Finished, answer: &mut RestoreBackupResponse) {
+    for ((kind, _), touched) in &finished.touched {
+        // What goes along, such as the Sessions of a User, isn't counted.
+        if !KINDS.contains(kind) {
+            continue;
+        }
+        *match (&touched.before, &touched.after) {
+            (_, None) => &mut answer.deleted,
+            (None, Some(_)) => &mut answer.created,
+            (Some(_), Some(_)) if touched.changed => &mut answer.updated,
+            (Some(_), Some(_)) => &mut answer.unchanged,
+        } += 1;
+    }
+}
+
+fn size(write: &Write) -> usize {
+    match write {
+        Write::Put { object, sealed, .. } => object.encode().len() + sealed.as_ref().map_or(0, Vec::len) + 256,
+        Write::PutKey { name, sealed } => name.len() + sealed.len() + 64,
+        Write::Delete { .. } | Write::DeleteKey { .. } => 256,
+    }
+}
+
+/// How many of the first documents fit into one change; at least one.
+fn fitting(documents: &[Document]) -> usize {
+    let mut bytes = 0;
+    let sizes = documents.iter().map(|document| {
+        document.whole.encode().len() + document.draft.secret.as_ref().map_or(0, |secret| secret.len()) + 1024
+    });
+    sizes
+        .take_while(|size| {
+            bytes += size;
+            bytes <= CHANGE_BYTES_MAX
+        })
+        .count()
+        .max(1)
+}

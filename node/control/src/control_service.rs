@@ -1,0 +1,85 @@
+//! What the official API has no call for: `octelium.control.v1.ControlService`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use octelium_api::control::{
+    ApplyRequest, ApplyResponse, BackupPart, CreateBackupRequest, RestoreBackupRequest, RestoreBackupResponse,
+    SetLockRequest, SetLockResponse, WaitForChangeRequest, WaitForChangeResponse, WaitForIndexRequest,
+    WaitForIndexResponse, control_service_server::ControlService,
+};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
+use zeroize::Zeroizing;
+
+use crate::{Inner, apply, backup, grpc::actor, lock, wait};
+
+const SERVICE: &str = "octelium.control.v1.ControlService";
+
+/// A backup is sent in parts of this size.
+const PART_BYTES: usize = 256 << 10;
+
+/// See the module.
+pub struct Extra(pub Arc<Inner>);
+
+#[tonic::async_trait]
+impl ControlService for Extra {
+    async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
+        let actor = actor(&request, SERVICE, "Apply")?;
+        apply::apply(&self.0, &actor, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn wait_for_index(
+        &self,
+        request: Request<WaitForIndexRequest>,
+    ) -> Result<Response<WaitForIndexResponse>, Status> {
+        actor(&request, SERVICE, "WaitForIndex")?;
+        Ok(Response::new(wait::for_index(&self.0, request.get_ref()).await))
+    }
+
+    async fn wait_for_change(
+        &self,
+        request: Request<WaitForChangeRequest>,
+    ) -> Result<Response<WaitForChangeResponse>, Status> {
+        actor(&request, SERVICE, "WaitForChange")?;
+        Ok(Response::new(wait::for_change(&self.0, request.get_ref()).await?))
+    }
+
+    async fn set_lock(&self, request: Request<SetLockRequest>) -> Result<Response<SetLockResponse>, Status> {
+        let actor = actor(&request, SERVICE, "SetLock")?;
+        Ok(Response::new(lock::set(&self.0, &actor, request.get_ref()).await?))
+    }
+
+    async fn create_backup(
+        &self,
+        request: Request<CreateBackupRequest>,
+    ) -> Result<Response<BoxStream<BackupPart>>, Status> {
+        actor(&request, SERVICE, "CreateBackup")?;
+        let passphrase = Zeroizing::new(request.into_inner().passphrase);
+        let inner = self.0.clone();
+        let file = self.0.one_backup(move || backup::create(&inner, &passphrase)).await??;
+        let mut file = Bytes::from(file);
+        let parts = std::iter::from_fn(move || {
+            let data = file.split_to(file.len().min(PART_BYTES));
+            (!data.is_empty()).then(|| Ok(BackupPart { data: data.into() }))
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
+    }
+
+    async fn restore_backup(
+        &self,
+        request: Request<Streaming<RestoreBackupRequest>>,
+    ) -> Result<Response<RestoreBackupResponse>, Status> {
+        let actor = actor(&request, SERVICE, "RestoreBackup")?;
+        let _alone = self.0.backups.acquire().await.map_err(|_| Status::unavailable("the node stops"))?;
+        let upload = backup::Upload::receive(request.into_inner()).await?;
+        Ok(Response::new(backup::restore(&self.0, &actor, upload).await?))
+    }
+}
+
+impl Inner {
+    /// Backups take memory and time: one after the other.
+    async fn one_backup<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+        let _alone = self.backups.acquire().await.map_err(|_| Status::unavailable("the node stops"))?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| Status::unavailable("the backup was interrupted"))
+    }
+}
