@@ -271,7 +271,7 @@ async fn unknown_kinds_and_fields_are_refused() {
     let change = |kind: &str, change| Change { kind: kind.to_owned(), change, ..Change::default() };
     for (what, change, field) in [
         ("an unknown kind", change("Gadget", Some(change::Change::Put(bytes.clone()))), "changes[0].kind"),
-        ("a kind of later", change("Device", Some(change::Change::Put(bytes.clone()))), "changes[0].kind"),
+        ("an internal kind", change("PolicyTrigger", Some(change::Change::Put(bytes.clone()))), "changes[0].kind"),
         ("nothing", change("User", None), "changes[0]"),
         ("an unknown field", change("User", Some(change::Change::Put(unknown.clone()))), "changes[0].put"),
         ("no message", change("User", Some(change::Change::Put(vec![0xff; 9]))), "changes[0].put"),

@@ -9,6 +9,7 @@ mod cluster;
 mod control_api;
 mod examples;
 mod identity;
+mod oauth2;
 mod policy;
 mod process;
 mod routing;

@@ -31,7 +31,11 @@ async fn pages_orders_and_totals() {
     for name in ["bb", "ab-c", "abc", "ab"] {
         cluster.core().create_user(workload(name)).await.unwrap();
     }
-    assert_eq!(names(&cluster, common(0, 0, None)).await, ["octelium", "root", "bb", "ab-c", "abc", "ab"], "as created");
+    assert_eq!(
+        names(&cluster, common(0, 0, None)).await,
+        ["octelium", "root", "bb", "ab-c", "abc", "ab"],
+        "as created"
+    );
     let by_name = |mode| Some((Type::Name, mode));
     assert_eq!(
         names(&cluster, common(0, 0, by_name(Mode::Asc))).await,
