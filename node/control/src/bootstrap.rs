@@ -41,7 +41,8 @@ const USER_API: &str = r#"ctx.request.grpc.package == "octelium.api.main.user.v1
 /// Reflection and health: they tell what the documentation tells.
 const TOOLS: &str =
     r#"ctx.request.grpc.package in ["grpc.reflection.v1", "grpc.reflection.v1alpha", "grpc.health.v1"]"#;
-const READS: &str = r#"ctx.request.grpc.method.startsWith("Get") || ctx.request.grpc.method.startsWith("List")"#;
+/// `Wait…` tells no more than a list that is asked for again and again.
+const READS: &str = r#"["Get", "List", "Wait"].exists(verb, ctx.request.grpc.method.startsWith(verb))"#;
 const OF_HTTP: &str = r#"ctx.service.spec.mode == "HTTP" || ctx.service.spec.mode == "WEB""#;
 const SAFE_METHODS: &str = r#"ctx.request.http.method in ["GET", "HEAD", "OPTIONS"]"#;
 

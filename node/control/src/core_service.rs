@@ -149,6 +149,15 @@ fn precondition(metadata: &MetadataMap, mode: Mode) -> Result<Precondition, Refu
     }
 }
 
+/// Whether the metadata `end-sessions: true` asks for the end of what an old token made.
+fn end_sessions(metadata: &MetadataMap) -> Result<bool, Refusal> {
+    match metadata.get("end-sessions").map(|value| value.to_str()) {
+        None | Some(Ok("false")) => Ok(false),
+        Some(Ok("true")) => Ok(true),
+        Some(_) => Err(Refusal::at("end-sessions", "must be `true` or `false`")),
+    }
+}
+
 fn answer<K: TryFrom<Object>>(object: Object) -> Result<Response<K>, Status> {
     K::try_from(object).map(Response::new).map_err(|_| Status::unavailable("the resource has another kind"))
 }
@@ -219,8 +228,9 @@ macro_rules! service {
                 request: Request<GenerateCredentialTokenRequest>,
             ) -> Result<Response<CredentialToken>, Status> {
                 let actor = actor(&request, SERVICE, "GenerateCredentialToken")?;
+                let end_sessions = end_sessions(request.metadata())?;
                 let reference = request.into_inner().credential_ref.unwrap_or_default();
-                Ok(Response::new(generate::credential_token(&self.0, &reference, &actor).await?))
+                Ok(Response::new(generate::credential_token(&self.0, &reference, end_sessions, &actor).await?))
             }
         }
     };

@@ -20,10 +20,12 @@ use crate::{
     token::{Token, TokenKeys, TokenKind},
 };
 
-/// Replaces the Credential's token; the old one is worth nothing from then on.
+/// Replaces the Credential's token; the old one is worth nothing from then on. `end_sessions`: nor are the Sessions that
+/// it made.
 pub async fn credential_token(
     inner: &Inner,
     reference: &ObjectReference,
+    end_sessions: bool,
     actor: &Actor,
 ) -> Result<CredentialToken, Status> {
     let keys = inner.token_keys();
@@ -45,6 +47,10 @@ pub async fn credential_token(
             return Err(Refusal::at(path, format!("the Credential is {reason}")));
         }
         renew(status, plan);
+        if end_sessions {
+            let state = plan.state().clone();
+            state.owned_by(Kind::Session, stored.object.uid()).for_each(|session| plan.drop(session));
+        }
         let mut made = None;
         if spec.r#type() == Type::AccessToken {
             made = Some(access_session(plan, &credential)?);
@@ -99,9 +105,13 @@ fn answer(credential: &Credential, token: String) -> CredentialToken {
 fn access_session(plan: &mut Plan, credential: &Credential) -> Result<Id, Refusal> {
     let client = ClientInfo::default();
     let uid = credential.metadata.as_ref().map_or("", |metadata| &metadata.uid);
-    let owned = plan.state().owned_by(Kind::Session, uid).find(|stored| match &stored.object {
-        Object::Session(session) => belongs_to(session, uid) && session::is_unexpired(session, plan.now()),
-        _ => false,
+    let mut owned = plan.state().owned_by(Kind::Session, uid);
+    let owned = owned.find(|stored| {
+        plan.get(Kind::Session, stored.object.uid()).is_some()
+            && match &stored.object {
+                Object::Session(session) => belongs_to(session, uid) && session::is_unexpired(session, plan.now()),
+                _ => false,
+            }
     });
     if let Some(stored) = owned.cloned() {
         let Object::Session(mut session) = stored.object.clone() else { return Err(gone()) };

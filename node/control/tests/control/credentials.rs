@@ -319,3 +319,34 @@ async fn policies_are_copied_and_later_edits_do_not_follow() {
     let status = core.delete_policy(deletion("allow-all")).await.unwrap_err();
     assert!(status.message().contains("Session `svc-"), "{status:?}");
 }
+
+/// U-29: deleting a Credential ends its Sessions; rotating it does so if asked.
+#[tokio::test]
+async fn u_29_rotation_ends_sessions_if_asked() {
+    let cluster = Cluster::start().await;
+    for r#type in [Type::AuthToken, Type::AccessToken] {
+        let user = if r#type == Type::AuthToken { "alice" } else { "robot" };
+        let (_, token) = cluster.credential(user, r#type).await;
+        let access = match r#type {
+            Type::AuthToken => cluster.log_in(&token).await.unwrap().access_token,
+            _ => token,
+        };
+        if r#type == Type::AuthToken {
+            cluster.generate(user_credential(user)).await.unwrap();
+            assert!(cluster.session_of(&access).is_some(), "a rotation as such ends only log-ins");
+        }
+        let session = cluster.session_of(&access).unwrap().uid;
+        let request =
+            octelium_api::core::GenerateCredentialTokenRequest { credential_ref: Some(user_credential(user)) };
+        let mut request = tonic::Request::new(request);
+        request.metadata_mut().insert("end-sessions", "maybe".parse().unwrap());
+        assert_eq!(code(cluster.core().generate_credential_token(request).await), Code::InvalidArgument);
+        let request =
+            octelium_api::core::GenerateCredentialTokenRequest { credential_ref: Some(user_credential(user)) };
+        let mut request = tonic::Request::new(request);
+        request.metadata_mut().insert("end-sessions", "true".parse().unwrap());
+        cluster.core().generate_credential_token(request).await.unwrap();
+        assert!(cluster.session_of(&access).is_none());
+        assert!(cluster.views.sessions.get(session).is_none(), "{user}: the Session is gone");
+    }
+}

@@ -85,6 +85,11 @@ impl Process {
         Ok(Self { child, http, https, data_dir, errors })
     }
 
+    /// As the system numbers it.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub fn ca_file(&self) -> PathBuf {
         self.data_dir.join("ca.pem")
     }
