@@ -3,6 +3,8 @@
 pub mod config;
 pub mod descriptor;
 pub mod duration;
+#[cfg(feature = "explain")]
+pub mod explain;
 pub mod kind;
 pub mod manifest;
 pub mod name;

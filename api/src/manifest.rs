@@ -19,6 +19,8 @@ mod write;
 mod yaml;
 
 pub(crate) use read::FREE_FORM_DEPTH_MAX;
+#[cfg(feature = "explain")]
+pub(crate) use suggest::did_you_mean;
 
 use places::Places;
 use tree::{Fault, Trees};

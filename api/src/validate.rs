@@ -19,6 +19,8 @@ mod values;
 
 pub use references::{Reference, references};
 pub use supported::unsupported;
+#[cfg(feature = "explain")]
+pub(crate) use supported::{not_served, value_not_served};
 
 /// More violations than these are not listed.
 const VIOLATIONS_MAX: usize = 100;

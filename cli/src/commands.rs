@@ -4,6 +4,7 @@ mod apply;
 mod completion;
 mod create;
 mod delete;
+mod explain;
 mod get;
 mod login;
 mod logout;
@@ -54,6 +55,8 @@ enum Command {
     /// Delete resources
     #[command(visible_aliases = ["del", "rm"])]
     Delete(delete::Arguments),
+    /// Show what the members of a kind mean; needs no cluster
+    Explain(explain::Arguments),
     /// Show one resource, or list those of a kind
     Get(get::Arguments),
     /// Start a Session
@@ -81,6 +84,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut cluster = match arguments.command {
         Command::Version(arguments) => return version::run(&arguments),
         Command::Completion(arguments) => return completion::run(&arguments),
+        Command::Explain(arguments) => return explain::run(&arguments),
         Command::Logout => return logout::run(&mut open()?).await,
         Command::Apply(arguments) => {
             // Manifests are judged without any cluster.

@@ -3,6 +3,8 @@
 use std::{collections::HashMap, sync::OnceLock};
 
 use prost_reflect::{DynamicMessage, ReflectMessage, Value};
+#[cfg(feature = "explain")]
+use prost_reflect::{EnumDescriptor, FieldDescriptor};
 
 use super::{Violation, url};
 use crate::{
@@ -70,9 +72,8 @@ pub fn unsupported(object: &Object) -> Vec<Violation> {
     if let Object::Service(service) = object
         && let Some(spec) = &service.spec
     {
-        let mode = Mode::try_from(spec.mode).unwrap_or_default();
-        if !matches!(mode, Mode::Unset | Mode::Http | Mode::Web) {
-            push(&mut list, "spec.mode", format!("mode {} is not supported yet; HTTP and WEB are", mode.as_str_name()));
+        if let Some(message) = mode_refusal(Mode::try_from(spec.mode).unwrap_or_default()) {
+            push(&mut list, "spec.mode", message);
         }
         let default = spec.config.iter().map(|config| ("spec.config".to_owned(), config));
         let named = spec.dynamic_config.iter().flat_map(|dynamic| dynamic.configs.iter().enumerate());
@@ -90,6 +91,26 @@ pub fn unsupported(object: &Object) -> Vec<Violation> {
         }
     }
     list
+}
+
+/// Why a field of a resource's `spec` or `data` is refused if it is set; `None` if it is served.
+#[cfg(feature = "explain")]
+pub(crate) fn not_served(field: &FieldDescriptor) -> Option<String> {
+    let message = field.parent_message().full_name().strip_prefix(PACKAGE)?;
+    let full_name = format!("{message}.{}", field.name());
+    (!is_listed(message, field.name())).then(|| refusal(&full_name, field.name(), &Value::Bool(true)))
+}
+
+/// Why a value of an enum is refused; `None` if it is served.
+#[cfg(feature = "explain")]
+pub(crate) fn value_not_served(choices: &EnumDescriptor, number: i32) -> Option<String> {
+    let is_mode = choices.full_name().strip_prefix(PACKAGE) == Some("Service.Spec.Mode");
+    is_mode.then(|| mode_refusal(Mode::try_from(number).ok()?)).flatten()
+}
+
+fn mode_refusal(mode: Mode) -> Option<String> {
+    let served = matches!(mode, Mode::Unset | Mode::Http | Mode::Web);
+    (!served).then(|| format!("mode {} is not supported yet; HTTP and WEB are", mode.as_str_name()))
 }
 
 fn push(list: &mut Vec<Violation>, path: &str, message: String) {
