@@ -1,33 +1,46 @@
 //! The commands, one file for each verb.
 
 mod apply;
+mod auth;
+mod backup;
+mod clusters;
 mod completion;
 mod create;
 mod delete;
+mod edit;
 mod explain;
+mod export;
 mod get;
+mod lock;
 mod login;
 mod logout;
+mod passphrase;
+mod restore;
+mod update;
 mod version;
+mod whoami;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use clap_complete::ArgValueCandidates;
 
 use crate::{
     config::{self, Choice, Settings},
+    exit, names,
     session::Cluster,
 };
 
 /// What `octeliumctl` is asked to do.
 #[derive(Debug, Parser)]
 #[command(name = "octeliumctl", version, about = "Administers an Octelium cluster", propagate_version = true)]
+#[command(after_help = exit::HELP)]
 pub struct Arguments {
     /// The cluster's domain; default: currentDomain of <home>/config.yaml
-    #[arg(long, env = "OCTELIUM_DOMAIN", global = true)]
+    #[arg(long, env = "OCTELIUM_DOMAIN", global = true, add = ArgValueCandidates::new(names::domains))]
     domain: Option<String>,
 
     /// Where configuration and state are; `mem`: keep no state
-    #[arg(long, env = "OCTELIUM_HOME", global = true, value_name = "PATH")]
+    #[arg(long, env = "OCTELIUM_HOME", global = true, value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
     homedir: Option<String>,
 
     /// Where to connect, instead of octelium-api.<domain>:443
@@ -35,7 +48,7 @@ pub struct Arguments {
     address: Option<String>,
 
     /// PEM certificates of the authorities to trust, instead of the system's
-    #[arg(long, env = "OCTELIUM_CA_FILE", global = true, value_name = "PATH")]
+    #[arg(long, env = "OCTELIUM_CA_FILE", global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     ca_file: Option<String>,
 
     /// Log out after a successful command [env: OCTELIUM_LOGOUT=]
@@ -48,25 +61,65 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create and update resources from manifests, as one change
+    /// Create, update and, with --prune, delete resources by manifests, as one change
     Apply(apply::Arguments),
-    /// Create a Secret, Credential or Namespace
+    /// Show one resource, or list those of a kind, once or with --watch as they change
+    Get(get::Arguments),
+    /// Change a resource in an editor
+    Edit(edit::Arguments),
+    /// Create a Secret, Config, Credential or Namespace
     Create(create::Arguments),
+    /// Replace the data of a Secret or Config, or decide about a Device or Authenticator
+    Update(update::Arguments),
     /// Delete resources
     #[command(visible_aliases = ["del", "rm"])]
     Delete(delete::Arguments),
+    /// Suspend a User, Session, Credential, Device or IdentityProvider at once
+    Lock(lock::Arguments),
+    /// End a suspension
+    Unlock(lock::Arguments),
+    /// Write resources as manifests that `apply` takes back
+    Export(export::Arguments),
+    /// Save the whole configuration with its Secrets, sealed under a passphrase
+    Backup(backup::Arguments),
+    /// Make the configuration what a backup says
+    Restore(restore::Arguments),
     /// Show what the members of a kind mean; needs no cluster
     Explain(explain::Arguments),
-    /// Show one resource, or list those of a kind
-    Get(get::Arguments),
     /// Start a Session
     Login(login::Arguments),
     /// End the Session
     Logout,
+    /// Show who is logged in
+    Whoami(whoami::Arguments),
+    /// The Session's own Device and Authenticators
+    Auth(auth::Arguments),
+    /// The clusters that this program knows
+    Config(clusters::Arguments),
     /// Show the version of this program
     Version(version::Arguments),
     /// Write a shell's completion script
     Completion(completion::Arguments),
+}
+
+/// Reads the command line; what can't be understood ends the process with code 2.
+pub fn parse() -> Arguments {
+    let matches = Arguments::command().get_matches();
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if matches!(arguments.command, Command::Config(_)) {
+        // What config.yaml is to say is said on the command line alone.
+        let environment = |id: &str| matches.value_source(id) == Some(ValueSource::EnvVariable);
+        for (id, value) in [
+            ("domain", &mut arguments.domain),
+            ("address", &mut arguments.address),
+            ("ca_file", &mut arguments.ca_file),
+        ] {
+            if environment(id) {
+                *value = None;
+            }
+        }
+    }
+    arguments
 }
 
 /// Runs the command; `Ok` only if everything asked for was done.
@@ -81,42 +134,50 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ca_file: arguments.ca_file.map(Into::into),
     };
     let open = || Cluster::new(Settings::resolve(&choice)?);
-    let mut cluster = match arguments.command {
-        Command::Version(arguments) => return version::run(&arguments),
-        Command::Completion(arguments) => return completion::run(&arguments),
-        Command::Explain(arguments) => return explain::run(&arguments),
+    // These need no cluster, or end the Session themselves.
+    match &arguments.command {
+        Command::Version(arguments) => return version::run(arguments),
+        Command::Completion(arguments) => return completion::run(arguments),
+        Command::Config(arguments) => return clusters::run(&choice, arguments),
+        Command::Explain(arguments) => return explain::run(arguments),
         Command::Logout => return logout::run(&mut open()?).await,
-        Command::Apply(arguments) => {
-            // Manifests are judged without any cluster.
-            let documents = apply::read(&arguments)?;
-            let mut cluster = open()?;
-            apply::run(&mut cluster, &arguments, documents).await?;
-            cluster
-        }
-        Command::Create(arguments) => with(open()?, async |cluster| create::run(cluster, &arguments).await).await?,
-        Command::Delete(arguments) => with(open()?, async |cluster| delete::run(cluster, &arguments).await).await?,
-        Command::Get(arguments) => with(open()?, async |cluster| get::run(cluster, &arguments).await).await?,
-        Command::Login(arguments) => with(open()?, async |cluster| login::run(cluster, &arguments).await).await?,
+        _ => {}
+    }
+    // Manifests are judged without any cluster.
+    let documents = match &arguments.command {
+        Command::Apply(arguments) => apply::read(arguments)?,
+        _ => Vec::new(),
     };
-    if arguments.logout || config::flag("OCTELIUM_LOGOUT")? {
+    let mut cluster = open()?;
+    let logout = arguments.logout || config::flag("OCTELIUM_LOGOUT")?;
+    if logout {
+        cluster.needs_own_session()?;
+    }
+    match &arguments.command {
+        Command::Apply(arguments) => Box::pin(apply::run(&mut cluster, arguments, documents)).await?,
+        Command::Get(arguments) => Box::pin(get::run(&mut cluster, arguments)).await?,
+        Command::Edit(arguments) => Box::pin(edit::run(&mut cluster, arguments)).await?,
+        Command::Create(arguments) => Box::pin(create::run(&mut cluster, arguments)).await?,
+        Command::Update(arguments) => Box::pin(update::run(&mut cluster, arguments)).await?,
+        Command::Delete(arguments) => Box::pin(delete::run(&mut cluster, arguments)).await?,
+        Command::Lock(arguments) => Box::pin(lock::run(&mut cluster, arguments, true)).await?,
+        Command::Unlock(arguments) => Box::pin(lock::run(&mut cluster, arguments, false)).await?,
+        Command::Export(arguments) => Box::pin(export::run(&mut cluster, arguments)).await?,
+        Command::Backup(arguments) => Box::pin(backup::run(&mut cluster, arguments)).await?,
+        Command::Restore(arguments) => Box::pin(restore::run(&mut cluster, arguments)).await?,
+        Command::Login(arguments) => Box::pin(login::run(&mut cluster, arguments)).await?,
+        Command::Whoami(arguments) => Box::pin(whoami::run(&mut cluster, arguments)).await?,
+        Command::Auth(arguments) => Box::pin(auth::run(&mut cluster, arguments)).await?,
+        Command::Logout | Command::Config(_) | Command::Version(_) | Command::Completion(_) | Command::Explain(_) => {}
+    }
+    if logout {
         cluster.logout().await.context("the command succeeded, but logging out did not")?;
     }
     Ok(())
 }
 
-/// Hands the cluster back once the command is done with it.
-async fn with(
-    mut cluster: Cluster,
-    command: impl AsyncFnOnce(&mut Cluster) -> anyhow::Result<()>,
-) -> anyhow::Result<Cluster> {
-    command(&mut cluster).await?;
-    Ok(cluster)
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use rustls_pki_types::ServerName;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Usage;
 
@@ -17,21 +17,41 @@ use crate::Usage;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What `<home>/config.yaml` may say.
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Document {
-    current_domain: Option<String>,
-    clusters: Vec<ClusterEntry>,
+    /// The cluster that is meant where nothing else says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_domain: Option<String>,
+    /// Those that are known.
+    pub clusters: Vec<ClusterEntry>,
 }
 
 /// One known cluster.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ClusterEntry {
-    domain: String,
-    address: Option<String>,
-    ca_file: Option<PathBuf>,
-    auth_token_file: Option<PathBuf>,
+pub struct ClusterEntry {
+    /// What people call it; absent: its domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its domain.
+    pub domain: String,
+    /// Where to connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// PEM certificates of the authorities to trust.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// A file with an authentication token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_token_file: Option<PathBuf>,
+}
+
+impl ClusterEntry {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.domain)
+    }
 }
 
 /// Where state is kept between runs.
@@ -67,6 +87,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Whether the server's certificate goes unchecked.
     pub insecure: bool,
+    /// A Unix socket whose owner adds who calls, instead of a connection and a Session of our own.
+    pub proxy_socket: Option<PathBuf>,
     /// Where state is kept.
     pub home: Home,
     /// A file with an authentication token, for when there is no stored Session.
@@ -92,7 +114,8 @@ impl Settings {
         let domain = choice.domain.clone().filter(|domain| !domain.is_empty()).or(file.current_domain);
         let Some(domain) = domain else {
             return Err(Usage(
-                "no cluster is chosen: give --domain, or set OCTELIUM_DOMAIN or currentDomain in config.yaml".into(),
+                "no cluster is chosen: give --domain, set OCTELIUM_DOMAIN, or run `octeliumctl config use-cluster`"
+                    .into(),
             )
             .into());
         };
@@ -120,6 +143,7 @@ impl Settings {
             address,
             ca_file: ca_file.or_else(|| entry.ca_file.map(beside)),
             insecure: flag("OCTELIUM_INSECURE_TLS")?,
+            proxy_socket: variable("OCTELIUM_AUTH_PROXY_SOCKET").map(PathBuf::from),
             auth_token_file: entry.auth_token_file.map(beside),
             domain,
             home,
@@ -150,13 +174,21 @@ pub fn flag(name: &str) -> anyhow::Result<bool> {
 /// If the file can't be read, is readable by group or others, or is empty.
 pub fn read_token(path: &Path) -> anyhow::Result<String> {
     let shown = path.display();
-    let file = File::open(path).with_context(|| format!("authentication token {shown}"))?;
-    check_private(&file).with_context(|| format!("authentication token {shown}"))?;
-    let text = read_bounded(file).with_context(|| format!("authentication token {shown}"))?;
+    let text = read_private(path).with_context(|| format!("authentication token {shown}"))?;
     match text.trim() {
         "" => bail!("authentication token {shown}: the file is empty"),
         token => Ok(token.to_owned()),
     }
+}
+
+/// Reads a file that nobody else on this machine may read.
+///
+/// # Errors
+/// If it can't be read, or is readable by group or others.
+pub fn read_private(path: &Path) -> anyhow::Result<String> {
+    let file = File::open(path)?;
+    check_private(&file)?;
+    read_bounded(file)
 }
 
 #[cfg(unix)]
@@ -174,6 +206,25 @@ fn check_private(_: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
+#[cfg(unix)]
+/// Makes a directory that only its owner may enter; one that is there stays as it is.
+///
+/// # Errors
+/// If the disk says no.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+/// Makes a directory that only its owner may enter; one that is there stays as it is.
+///
+/// # Errors
+/// If the disk says no.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).create(path)
+}
+
 fn read_bounded(file: File) -> anyhow::Result<String> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
@@ -183,7 +234,11 @@ fn read_bounded(file: File) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn home(chosen: Option<&str>) -> anyhow::Result<Home> {
+/// Where configuration and state are; `chosen` is what `--homedir` says.
+///
+/// # Errors
+/// If nothing says so.
+pub fn home(chosen: Option<&str>) -> anyhow::Result<Home> {
     let chosen = chosen.filter(|home| !home.is_empty());
     if matches!(chosen, Some("mem" | "memory")) {
         return Ok(Home::Memory);
@@ -202,7 +257,11 @@ fn home(chosen: Option<&str>) -> anyhow::Result<Home> {
     Ok(Home::Directory(path))
 }
 
-fn read(path: &Path) -> anyhow::Result<Document> {
+/// Reads a configuration; one that isn't there says nothing.
+///
+/// # Errors
+/// If it can't be read or says what isn't known.
+pub fn read(path: &Path) -> anyhow::Result<Document> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Document::default()),
         other => other.with_context(|| path.display().to_string())?,
@@ -220,7 +279,10 @@ fn parse(text: &str) -> anyhow::Result<Document> {
 }
 
 /// The domain in lower case, if it can be one.
-fn check_domain(text: &str) -> anyhow::Result<String> {
+///
+/// # Errors
+/// If it can't.
+pub fn check_domain(text: &str) -> anyhow::Result<String> {
     let domain = text.to_ascii_lowercase();
     let wrong = || Usage(format!("`{text}` is not a domain"));
     if domain.ends_with('.') || domain.starts_with('.') {
@@ -233,7 +295,10 @@ fn check_domain(text: &str) -> anyhow::Result<String> {
 }
 
 /// `host`, `host:port`, an IPv4 address with or without port, or an IPv6 address, in brackets if it has a port.
-fn parse_address(text: &str) -> anyhow::Result<(String, u16)> {
+///
+/// # Errors
+/// If it is none of these.
+pub fn parse_address(text: &str) -> anyhow::Result<(String, u16)> {
     let wrong = || Usage(format!("`{text}` is not an address such as 10.0.0.1:8443"));
     if let Ok(ip) = text.parse::<std::net::IpAddr>() {
         return Ok((ip.to_string(), 443));
@@ -285,6 +350,7 @@ clusters:
                 address: ("127.0.0.1".into(), 8443),
                 ca_file: Some(home.path().join("ca.pem")),
                 insecure: false,
+                proxy_socket: None,
                 auth_token_file: Some(home.path().join("root.token")),
                 home: Home::Directory(home.path().to_owned()),
             }

@@ -1,6 +1,6 @@
 //! The channel to a cluster's API: gRPC over our own TLS.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use hyper_util::rt::TokioIo;
@@ -19,7 +19,9 @@ use crate::{config::Settings, output};
 /// For the connection and the TLS handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For one request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// For one that carries or checks a whole configuration.
+pub const LONG_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const KEEPALIVE_PERIOD: Duration = Duration::from_secs(45);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// By this name the server tells a client from a library.
@@ -73,21 +75,51 @@ impl Error {
 ///
 /// # Errors
 /// If the trusted certificates can't be read.
-pub fn channel(settings: &Settings) -> anyhow::Result<Channel> {
+pub fn channel(settings: &Settings, request_timeout: Duration) -> anyhow::Result<Channel> {
+    if let Some(path) = &settings.proxy_socket {
+        return socket(settings, path, request_timeout);
+    }
     let mut tls = client_config(settings)?;
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let connector = TlsConnector::from(Arc::new(tls));
     let (address, host) = (settings.address.clone(), settings.host());
     let name = ServerName::try_from(host.clone()).context("the domain is no host name")?;
-    let endpoint = Endpoint::from_shared(format!("https://{host}"))?
-        .user_agent(USER_AGENT)?
-        .timeout(REQUEST_TIMEOUT)
-        .http2_keep_alive_interval(KEEPALIVE_PERIOD)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let endpoint = endpoint(format!("https://{host}"), request_timeout)?;
     Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
         let (connector, address, host, name) = (connector.clone(), address.clone(), host.clone(), name.clone());
         async move { connect(&connector, &address, host, name).await.map(TokioIo::new) }
     })))
+}
+
+fn endpoint(uri: String, request_timeout: Duration) -> anyhow::Result<Endpoint> {
+    Ok(Endpoint::from_shared(uri)?
+        .user_agent(USER_AGENT)?
+        .timeout(request_timeout)
+        .http2_keep_alive_interval(KEEPALIVE_PERIOD)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT))
+}
+
+/// The same without TLS over a local process's socket. Who may open the socket is decided by the file's mode.
+#[cfg(unix)]
+fn socket(settings: &Settings, path: &Path, request_timeout: Duration) -> anyhow::Result<Channel> {
+    let endpoint = endpoint(format!("http://{}", settings.host()), request_timeout)?;
+    let path = path.to_owned();
+    Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+        let path = path.clone();
+        async move {
+            let address = path.display().to_string();
+            match timeout(CONNECT_TIMEOUT, tokio::net::UnixStream::connect(&path)).await {
+                Ok(Ok(stream)) => Ok(TokioIo::new(stream)),
+                Ok(Err(source)) => Err(Error::Tcp { address, source }),
+                Err(_) => Err(Error::Timeout { address }),
+            }
+        }
+    })))
+}
+
+#[cfg(not(unix))]
+fn socket(_: &Settings, _: &Path, _: Duration) -> anyhow::Result<Channel> {
+    bail!("OCTELIUM_AUTH_PROXY_SOCKET: this system has no Unix sockets")
 }
 
 async fn connect(

@@ -1,16 +1,19 @@
 //! What an update changes, line by line.
 
-use octelium_api::{Object, manifest};
+use octelium_api::Object;
 use similar::{ChangeTag, TextDiff};
 
-use crate::output::{Colour, paint, plain, without_secrets};
+use crate::{
+    output::{Colour, paint, plain},
+    portable,
+};
 
 /// Unchanged lines around a change.
 const CONTEXT: usize = 3;
 
 /// The changes from `before` to `after`, without what the server keeps itself; empty if there are none.
 pub fn objects(before: &Object, after: &Object, coloured: bool) -> String {
-    unified(&text(before), &text(after), coloured)
+    unified(&portable::yaml(before), &portable::yaml(after), coloured)
 }
 
 /// A unified diff, two spaces in.
@@ -31,23 +34,6 @@ pub fn unified(before: &str, after: &str, coloured: bool) -> String {
         }
     }
     out
-}
-
-/// What of a resource somebody wrote.
-fn text(object: &Object) -> String {
-    let mut object = without_secrets(object);
-    object.clear_status();
-    let metadata = object.metadata_mut();
-    metadata.uid.clear();
-    metadata.created_at = None;
-    metadata.updated_at = None;
-    metadata.resource_version.clear();
-    metadata.last_resource_version.clear();
-    metadata.actor_ref = None;
-    metadata.actor_operation.clear();
-    metadata.spec_labels.clear();
-    metadata.system_labels.clear();
-    manifest::to_yaml(&object)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use clap_complete::CompletionCandidate;
 use octelium_api::{
     Kind, Object, core, meta,
     meta::{CommonListOptions, DeleteOptions, GetOptions, ListResponseMeta, ObjectReference},
@@ -11,6 +12,7 @@ use tonic::{Response, Status};
 
 use crate::{
     session::Core,
+    suggest::did_you_mean,
     time::{age, remaining},
 };
 
@@ -43,7 +45,13 @@ pub fn parse(text: &str) -> Result<Kind, String> {
         return Ok(*kind);
     }
     let known: Vec<_> = NAMES.iter().map(|(_, names)| names[0]).collect();
-    Err(format!("no such kind; there are {}", known.join(", ")))
+    let hint = did_you_mean(&lower, NAMES.iter().flat_map(|(_, names)| *names).copied());
+    Err(format!("no such kind; there are {}{hint}", known.join(", ")))
+}
+
+/// The names of all kinds, for shells that complete.
+pub fn candidates() -> Vec<CompletionCandidate> {
+    NAMES.iter().map(|(_, names)| CompletionCandidate::new(names[0])).collect()
 }
 
 /// The name that the server stores for `name`: a Service without a Namespace lies in `default`.
@@ -89,7 +97,7 @@ macro_rules! calls {
             }
         }
 
-        /// Lists one page; `reference` is the Namespace of Services, the User of Sessions and Credentials.
+        /// Lists one page; `reference` is the Namespace of Services, the Region of Gateways, the User of what Users own.
         pub async fn list(
             core: &mut Core,
             kind: Kind,
@@ -154,6 +162,16 @@ pub fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::Gateway => &["Name", "Region", "Node", "Age"],
         Kind::Namespace | Kind::Group | Kind::Secret | Kind::Config | Kind::ClusterConfig => &["Name", "Age"],
     }
+}
+
+/// More columns, for `-o wide`.
+pub const WIDE_COLUMNS: &[&str] = &["Display Name", "Labels", "UID"];
+
+/// The cells of [`WIDE_COLUMNS`].
+pub fn wide_cells(object: &Object) -> Vec<String> {
+    let metadata = object.metadata().cloned().unwrap_or_default();
+    let labels: Vec<_> = metadata.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    vec![metadata.display_name, labels.join("\n"), metadata.uid]
 }
 
 /// One line of a kind's table, one cell for each of [`columns`].
@@ -302,6 +320,7 @@ mod tests {
     #[test]
     fn unknown_kinds_are_told() {
         assert!(parse("pod").unwrap_err().contains("no such kind"));
+        assert!(parse("servcie").unwrap_err().ends_with("did you mean `service`?"));
     }
 
     #[test]

@@ -6,16 +6,28 @@ mod commands;
 mod config;
 mod connect;
 mod diff;
+mod exit;
+mod files;
+mod input;
+mod jsonpath;
 mod kinds;
+mod names;
 mod output;
+mod pages;
+mod portable;
+mod progress;
+mod prompt;
 mod refusal;
+mod selector;
 mod session;
 mod state;
+mod suggest;
 mod time;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::CommandFactory;
+use clap_complete::CompleteEnv;
 
 /// The arguments ask for what can't be; answered with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -23,12 +35,23 @@ use clap::Parser;
 pub struct Usage(pub String);
 
 fn main() -> ExitCode {
-    let arguments = commands::Arguments::parse();
+    // Where a shell asks what could come next, the answer is all that is printed.
+    CompleteEnv::with_factory(commands::Arguments::command).complete();
+    let arguments = commands::parse();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::error(&format!("{error:#}"));
-            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        Err(mut error) => {
+            let text = format!("{error:#}");
+            if let Some(refusal) = error.downcast_mut::<refusal::Refusal>() {
+                // What the sentence says already needs no line of its own.
+                refusal
+                    .take_violations()
+                    .iter()
+                    .filter(|violation| !text.contains(&violation.description))
+                    .for_each(|violation| output::place(&violation.to_string()));
+            }
+            output::error(&text);
+            ExitCode::from(exit::of(&error) as u8)
         }
     }
 }

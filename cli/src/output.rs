@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     env,
     io::{self, ErrorKind, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use clap::ValueEnum;
@@ -59,12 +60,28 @@ fn colours_wanted() -> bool {
 /// # Errors
 /// If stdout can't be written for another reason.
 pub fn result(text: &str) -> io::Result<()> {
+    part(text).map(|_| ())
+}
+
+/// Writes a part of a result. Whether anybody still reads.
+///
+/// # Errors
+/// If stdout can't be written for another reason.
+pub fn part(text: &str) -> io::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
 }
+
+/// From now on nothing goes to stderr: a shell that completes a line shows it in the midst of that.
+pub fn hush() {
+    HUSHED.store(true, Ordering::Relaxed);
+}
+
+static HUSHED: AtomicBool = AtomicBool::new(false);
 
 /// Tells of a failure.
 pub fn error(text: &str) {
@@ -87,6 +104,9 @@ pub fn place(text: &str) {
 }
 
 fn tell(label: &str, text: &str, colour: Colour) {
+    if HUSHED.load(Ordering::Relaxed) {
+        return;
+    }
     let coloured = io::stderr().is_terminal() && colours_wanted();
     // There is nowhere left to tell of a stderr that can't be written.
     writeln!(io::stderr(), "{}: {}", paint(label, colour, coloured), plain(text)).ok();
@@ -106,6 +126,11 @@ pub fn plain(text: &str) -> Cow<'_, str> {
         }
         out
     }))
+}
+
+/// Text of any content: as it is for programs, and for terminals without what steers them.
+pub fn any(text: &str) -> Cow<'_, str> {
+    if io::stdout().is_terminal() { plain(text) } else { Cow::Borrowed(text) }
 }
 
 /// Characters that show the text after them in another order than it is.
@@ -144,13 +169,21 @@ pub fn resource(object: &Object, format: Format) -> anyhow::Result<String> {
     }
 }
 
-/// A copy without the value of a Secret: the server doesn't send it, and if it did, it isn't for the screen.
+/// A copy without the data of a Secret or Config: the server doesn't send it, and if it did, it isn't for the screen.
 pub fn without_secrets(object: &Object) -> Object {
     let mut object = object.clone();
-    if let Object::Secret(secret) = &mut object {
-        secret.data = None;
+    match &mut object {
+        Object::Secret(secret) => secret.data = None,
+        Object::Config(config) => config.data = None,
+        _ => {}
     }
     object
+}
+
+/// Lines without boxes, which may go on for ever: cells with two blanks between them.
+pub fn line(cells: &[String]) -> String {
+    let cells: Vec<_> = cells.iter().map(|cell| plain(&cell.replace('\n', ",")).into_owned()).collect();
+    format!("{}\n", cells.join("  ").trim_end())
 }
 
 /// A boxed table.

@@ -16,10 +16,20 @@ pub struct Violation {
     pub description: String,
 }
 
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => f.write_str(&self.description),
+            field => write!(f, "{field}: {}", self.description),
+        }
+    }
+}
+
 /// A call that failed.
 #[derive(Debug)]
 pub struct Refusal {
     status: Status,
+    violations: Vec<Violation>,
 }
 
 impl Refusal {
@@ -28,20 +38,41 @@ impl Refusal {
         self.status.code()
     }
 
-    /// Whether there was no connection, so that the server can't have done anything.
-    pub fn is_unsent(&self) -> bool {
-        not_connected(&self.status).is_some()
+    /// Whether it says for certain that nothing was changed.
+    pub fn is_settled(&self) -> bool {
+        matches!(
+            self.status.code(),
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::PermissionDenied
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::ResourceExhausted
+                | Code::Unimplemented
+                | Code::Unauthenticated
+        )
     }
 
-    /// Everything in the request that the server named as wrong; empty where it named nothing.
-    pub fn violations(&self) -> Vec<Violation> {
-        violations(self.status.details())
+    /// Whether there was no connection, so that the server can't have done anything.
+    pub fn is_unsent(&self) -> bool {
+        self.connection().is_some()
+    }
+
+    /// Why there was no connection, if there was none.
+    pub fn connection(&self) -> Option<&connect::Error> {
+        not_connected(&self.status)
+    }
+
+    /// Everything in the request that the server named as wrong, for whoever tells of it; empty where it named nothing.
+    pub fn take_violations(&mut self) -> Vec<Violation> {
+        std::mem::take(&mut self.violations)
     }
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
-        Self { status }
+        Self { violations: violations(status.details()), status }
     }
 }
 

@@ -24,8 +24,11 @@ use tonic::{
 };
 
 use crate::{
+    Usage,
     config::{self, Settings},
-    connect, output,
+    connect::{self, LONG_TIMEOUT, REQUEST_TIMEOUT},
+    exit::{Exit, Failure},
+    output,
     refusal::{Refusal, not_connected},
     state::{self, Age, Domain, Held},
 };
@@ -36,9 +39,16 @@ pub type Core = CoreClient<Authenticated>;
 pub type Control = ControlServiceClient<Authenticated>;
 /// The API of the caller's own matters.
 pub type User = UserClient<Authenticated>;
+/// The API of the Session itself, its Device and Authenticators.
+pub type Auth = AuthClient<Authenticated>;
 /// A channel whose requests say who calls.
-pub type Authenticated = InterceptedService<Channel, AccessToken>;
+pub type Authenticated = InterceptedService<Channel, Caller>;
 
+/// What a token that can't be used for logging in is answered with.
+pub const NO_ASSERTIONS: &str = "the server has no log-in by assertion; use an authentication token";
+
+/// Where the calls about a Session carry who calls.
+const REFRESH_TOKEN: &str = "x-octelium-refresh-token";
 /// Pauses between attempts at an unavailable server.
 const PAUSES: [Duration; 5] = [
     Duration::from_millis(200),
@@ -67,7 +77,8 @@ pub struct Cluster {
 /// What calls are made with.
 #[derive(Clone)]
 struct Access {
-    token: String,
+    /// Absent where somebody else adds it.
+    token: Option<String>,
     /// Whether another could be had.
     renewable: bool,
 }
@@ -78,7 +89,7 @@ impl Cluster {
     /// # Errors
     /// If the trusted certificates can't be read.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        let channel = connect::channel(&settings)?;
+        let channel = connect::channel(&settings, REQUEST_TIMEOUT)?;
         Ok(Self { settings, channel, access: None, memory: None })
     }
 
@@ -115,6 +126,65 @@ impl Cluster {
             .await
     }
 
+    /// The same for calls that carry or check a whole configuration, which take their time.
+    ///
+    /// # Errors
+    /// See [`Self::core`].
+    pub async fn control_patiently<T>(
+        &mut self,
+        call: impl AsyncFn(&mut Control) -> Result<Response<T>, Status>,
+    ) -> anyhow::Result<T> {
+        let channel = connect::channel(&self.settings, LONG_TIMEOUT)?;
+        self.call_by(channel, async |channel| call(&mut Control::new(channel)).await).await
+    }
+
+    /// Calls the API of the Session itself, which knows its caller by the refresh token.
+    ///
+    /// # Errors
+    /// If this process has no Session of its own, nobody can be authenticated, or a [`Refusal`].
+    pub async fn auth<T>(&mut self, call: impl AsyncFn(&mut Auth) -> Result<Response<T>, Status>) -> anyhow::Result<T> {
+        self.needs_own_session()?;
+        if config::variable("OCTELIUM_ACCESS_TOKEN").is_some() {
+            return Err(
+                Usage("with OCTELIUM_ACCESS_TOKEN there is no Session here that could be changed".into()).into()
+            );
+        }
+        self.authenticated().await?;
+        let held = state::hold(&self.settings.home).await?;
+        let token = self.stored(&held).map(|entry| entry.refresh_token().to_owned()).unwrap_or_default();
+        drop(held);
+        let caller = Caller::by_refresh_token(&token).map_err(Refusal::from)?;
+        let channel = self.channel.clone();
+        let answer =
+            retrying(async || call(&mut Auth::new(InterceptedService::new(channel.clone(), caller.clone()))).await);
+        Ok(answer.await.map_err(Refusal::from)?.into_inner())
+    }
+
+    /// Goes on with other tokens of the same Session.
+    ///
+    /// # Errors
+    /// If there are none, or they can't be kept.
+    pub async fn take(&mut self, token: SessionToken) -> anyhow::Result<()> {
+        let mut held = state::hold(&self.settings.home).await?;
+        let token = self.keep(&mut held, token)?;
+        self.access = Some(Access { token: Some(token), renewable: true });
+        Ok(())
+    }
+
+    /// Refuses where a local process calls for us: the Session is its own.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn needs_own_session(&self) -> Result<(), Usage> {
+        match &self.settings.proxy_socket {
+            Some(path) => Err(Usage(format!(
+                "OCTELIUM_AUTH_PROXY_SOCKET: the Session belongs to who listens at {}; this command can't touch it",
+                path.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Calls the API of the caller's own matters.
     ///
     /// # Errors
@@ -124,25 +194,24 @@ impl Cluster {
     }
 
     async fn call<T>(&mut self, call: impl AsyncFn(Authenticated) -> Result<Response<T>, Status>) -> anyhow::Result<T> {
+        self.call_by(self.channel.clone(), call).await
+    }
+
+    async fn call_by<T>(
+        &mut self,
+        channel: Channel,
+        call: impl AsyncFn(Authenticated) -> Result<Response<T>, Status>,
+    ) -> anyhow::Result<T> {
         let access = self.access(None).await?;
-        match self.attempt(&access, &call).await {
+        match attempt(&channel, &access, &call).await {
             // The Session may have been ended, or another process may have renewed it meanwhile. Once is enough:
             // what was refused just after authentication stays refused.
             Err(status) if status.code() == Code::Unauthenticated && access.renewable => {
-                let access = self.access(Some(&access.token)).await?;
-                Ok(self.attempt(&access, &call).await.map_err(Refusal::from)?.into_inner())
+                let access = self.access(access.token.as_deref()).await?;
+                Ok(attempt(&channel, &access, &call).await.map_err(Refusal::from)?.into_inner())
             }
             other => Ok(other.map_err(Refusal::from)?.into_inner()),
         }
-    }
-
-    async fn attempt<T>(
-        &self,
-        access: &Access,
-        call: impl AsyncFn(Authenticated) -> Result<Response<T>, Status>,
-    ) -> Result<Response<T>, Status> {
-        let token = AccessToken::new(&access.token)?;
-        retrying(async || call(InterceptedService::new(self.channel.clone(), token.clone())).await).await
     }
 
     /// The access token to call with. `rejected` is one that the server doesn't accept any more.
@@ -151,12 +220,13 @@ impl Cluster {
             return Ok(access.clone());
         }
         let access = match config::variable("OCTELIUM_ACCESS_TOKEN") {
-            Some(token) => Access { token, renewable: false },
+            _ if self.settings.proxy_socket.is_some() => Access { token: None, renewable: false },
+            Some(token) => Access { token: Some(token), renewable: false },
             None => {
                 // Held until the new tokens are kept: two processes that renew at once would end each other's.
                 let mut held = state::hold(&self.settings.home).await?;
                 let token = self.authenticate(&mut held, rejected).await?;
-                Access { token, renewable: true }
+                Access { token: Some(token), renewable: true }
             }
         };
         self.access = Some(access.clone());
@@ -187,11 +257,15 @@ impl Cluster {
             }
         }
         let Some(token) = self.configured_token()? else {
-            bail!(
-                "not logged in to {domain}: run `octeliumctl login --auth-token -`, or set OCTELIUM_AUTH_TOKEN \
-                 or authTokenFile in config.yaml",
-                domain = self.settings.domain
-            );
+            let domain = &self.settings.domain;
+            let text = match config::variable("OCTELIUM_AUTH_ASSERTION") {
+                Some(_) => format!("not logged in to {domain}: {NO_ASSERTIONS}"),
+                None => format!(
+                    "not logged in to {domain}: run `octeliumctl login --auth-token -`, or set OCTELIUM_AUTH_TOKEN \
+                     or authTokenFile in config.yaml"
+                ),
+            };
+            return Err(Failure::new(Exit::Unauthenticated, text).into());
         };
         self.start(held, token, Vec::new()).await
     }
@@ -213,10 +287,11 @@ impl Cluster {
     /// # Errors
     /// If the token isn't accepted, or the Session can't be kept.
     pub async fn login(&mut self, token: String, scopes: Vec<String>) -> anyhow::Result<()> {
+        self.needs_own_session()?;
         let mut held = state::hold(&self.settings.home).await?;
         let former = self.stored(&held);
         let token = self.start(&mut held, token, scopes).await?;
-        self.access = Some(Access { token, renewable: true });
+        self.access = Some(Access { token: Some(token), renewable: true });
         if let Some(former) = former.filter(|former| !former.refresh_token().is_empty()) {
             // It ends by itself later; until then it only counts against the User's Sessions.
             self.end(former.refresh_token()).await.ok();
@@ -229,6 +304,7 @@ impl Cluster {
     /// # Errors
     /// If the server didn't confirm; the Session then may live until it expires.
     pub async fn logout(&mut self) -> anyhow::Result<bool> {
+        self.needs_own_session()?;
         let mut held = state::hold(&self.settings.home).await?;
         let Some(entry) = self.stored(&held) else { return Ok(false) };
         self.access = None;
@@ -299,26 +375,45 @@ impl Cluster {
     }
 }
 
+/// Calls as who has `access`.
+async fn attempt<T>(
+    channel: &Channel,
+    access: &Access,
+    call: impl AsyncFn(Authenticated) -> Result<Response<T>, Status>,
+) -> Result<Response<T>, Status> {
+    let caller = match &access.token {
+        Some(token) => Caller::by_access_token(token)?,
+        None => Caller(None),
+    };
+    retrying(async || call(InterceptedService::new(channel.clone(), caller.clone())).await).await
+}
+
 /// Says who calls, in each request's metadata.
 #[derive(Clone)]
-pub struct AccessToken(MetadataValue<Ascii>);
+pub struct Caller(Option<(&'static str, MetadataValue<Ascii>)>);
 
-impl AccessToken {
-    fn new(token: &str) -> Result<Self, Status> {
-        secret_value(token).map(Self)
+impl Caller {
+    fn by_access_token(token: &str) -> Result<Self, Status> {
+        Ok(Self(Some(("x-octelium-auth", secret_value(token)?))))
+    }
+
+    fn by_refresh_token(token: &str) -> Result<Self, Status> {
+        Ok(Self(Some((REFRESH_TOKEN, secret_value(token)?))))
     }
 }
 
-impl Interceptor for AccessToken {
+impl Interceptor for Caller {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("x-octelium-auth", self.0.clone());
+        if let Some((name, value)) = &self.0 {
+            request.metadata_mut().insert(*name, value.clone());
+        }
         Ok(request)
     }
 }
 
 fn with_refresh_token<T>(message: T, token: &str) -> Result<Request<T>, Status> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("x-octelium-refresh-token", secret_value(token)?);
+    request.metadata_mut().insert(REFRESH_TOKEN, secret_value(token)?);
     Ok(request)
 }
 

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
-    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -13,7 +12,7 @@ use octelium_api::auth::SessionToken;
 use prost::Message;
 use prost_types::Timestamp;
 
-use crate::config::Home;
+use crate::config::{Home, make_private_directory};
 
 /// How long another process may hold the state.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -180,17 +179,6 @@ fn private_options() -> fs::OpenOptions {
     options
 }
 
-#[cfg(unix)]
-fn make_private_directory(path: &PathBuf) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn make_private_directory(path: &PathBuf) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).create(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +214,7 @@ mod tests {
         let path = directory.path().join("octelium");
         let home = Home::Directory(path.clone());
         hold(&home).await.unwrap().set("example.com", Some(Domain::new(token(), SystemTime::now()))).unwrap();
-        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mode = |path: std::path::PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(path.clone()), 0o700);
         assert_eq!(mode(path.join("octelium.db")), 0o600);
         assert_eq!(mode(path.join("octelium.db.lock")), 0o600);

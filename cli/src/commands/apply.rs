@@ -1,32 +1,43 @@
 //! `apply`: brings resources to the state that manifests describe, all of them as one change or none.
 
+pub mod check;
+mod prune;
 mod report;
 mod sources;
+mod wait;
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    path::PathBuf,
-    time::SystemTime,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
 use octelium_api::{
+    Kind,
     control::{ApplyRequest, Change, change},
     manifest::{self, Document, Limits},
-    validate,
 };
-use tonic::Code;
 
 use crate::{
-    Usage,
-    kinds::full_name,
+    Usage, kinds,
     output::{self, Format},
+    progress::Progress,
     refusal::{Refusal, Violation, change_of},
+    selector::Selector,
     session::Cluster,
+    time::parse_span,
 };
+use check::complaint;
+use report::Target;
 
 /// The server takes no more as one change.
 const DOCUMENTS_MAX: usize = 10_000;
+/// From so many on, a sign of life is shown.
+const DOCUMENTS_MANY: usize = 20;
+/// Which annotation says whose a resource is.
+const OWNER: &str = "octelium-owner";
+/// An annotation's value is no longer, in bytes.
+const OWNER_BYTES_MAX: usize = 63;
 
 /// What to apply, and how.
 #[derive(Debug, clap::Args)]
@@ -40,9 +51,70 @@ pub struct Arguments {
     /// Print the results in this form
     #[arg(short, long, visible_alias = "output", value_enum)]
     out: Option<Format>,
-    /// Delete what no manifest describes (not supported yet)
+    /// Also delete, in the same change, what was applied before and is in no manifest any more: what has the labels of
+    /// --selector, the owner of --owner, or by default the directory's name as its owner
     #[arg(long)]
     prune: bool,
+    /// With --prune: only delete, among the applied kinds, what has such labels: key=value, key!=value, key or !key
+    #[arg(short = 'l', long, requires = "prune", value_name = "LABELS")]
+    selector: Option<Selector>,
+    /// Annotate what is applied with `octelium-owner: NAME`, by which --prune knows it again
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// Delete without asking
+    #[arg(short, long)]
+    yes: bool,
+    /// Apply only manifests of this kind; repeatable
+    #[arg(long, value_name = "KIND", value_parser = kinds::parse)]
+    include: Vec<Kind>,
+    /// Leave manifests of this kind out; repeatable
+    #[arg(long, value_name = "KIND", value_parser = kinds::parse)]
+    exclude: Vec<Kind>,
+    /// Apply Secrets too where --include doesn't name them; else they are applied anyway
+    #[arg(long)]
+    include_secret: bool,
+    /// Wait until requests are decided by what was applied; exit code 8 if that takes longer
+    #[arg(long, value_name = "TIMEOUT", value_parser = parse_span)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "60s")]
+    wait: Option<Duration>,
+}
+
+impl Arguments {
+    /// Whether manifests of this kind are applied.
+    fn takes(&self, kind: Kind) -> bool {
+        let included =
+            self.include.is_empty() || self.include.contains(&kind) || (kind == Kind::Secret && self.include_secret);
+        included && !self.exclude.contains(&kind)
+    }
+
+    /// Whose the applied resources are, if anybody's.
+    ///
+    /// # Errors
+    /// If that can't be said by an annotation, or --prune doesn't say it.
+    fn owner(&self) -> Result<Option<String>, Usage> {
+        let owner = match &self.owner {
+            Some(owner) => owner.clone(),
+            // What labels choose needs no owner.
+            None if !self.prune || self.selector.is_some() => return Ok(None),
+            None => base_name(&self.path).ok_or_else(|| {
+                let text = "--prune must know what it may delete: give --selector key=value or --owner NAME, or apply a \
+                            directory, whose name then is the owner";
+                Usage(text.to_owned())
+            })?,
+        };
+        match owner.len() {
+            1..=OWNER_BYTES_MAX if !owner.chars().any(char::is_control) => Ok(Some(owner)),
+            length => Err(Usage(format!(
+                "`{owner}` ({length} bytes) can't be an owner: expected 1 to {OWNER_BYTES_MAX} bytes; give --owner NAME"
+            ))),
+        }
+    }
+}
+
+/// The name of a directory; `None` for all else.
+fn base_name(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok().filter(|path| path.is_dir())?;
+    path.file_name()?.to_str().map(str::to_owned)
 }
 
 /// Reads all manifests and judges them as far as that needs no server.
@@ -50,8 +122,9 @@ pub struct Arguments {
 /// # Errors
 /// If anything is wrong with any of them; every complaint was printed then.
 pub fn read(arguments: &Arguments) -> anyhow::Result<Vec<Document>> {
-    if arguments.prune {
-        return Err(Usage("--prune is not supported yet; nothing was changed".into()).into());
+    let owner = arguments.owner()?;
+    if arguments.selector.as_ref().is_some_and(|selector| !selector.asks_for_a_label()) {
+        return Err(Usage("--prune needs a selector that asks for a label, such as key=value or key".into()).into());
     }
     let limits = Limits::default();
     let sources = sources::read(&arguments.path, limits.bytes_max)?;
@@ -68,7 +141,17 @@ pub fn read(arguments: &Arguments) -> anyhow::Result<Vec<Document>> {
             output::note(&format!("{}: {}", note.at, note.text));
         }
     }
-    complaints.extend(judge(&documents, SystemTime::now()));
+    let found = documents.len();
+    documents.retain(|document| arguments.takes(document.object.kind()));
+    if documents.len() < found {
+        output::note(&format!("{} left out by --include or --exclude", count(found - documents.len(), "manifest")));
+    }
+    if let Some(owner) = owner {
+        for document in &mut documents {
+            document.object.metadata_mut().annotations.insert(OWNER.to_owned(), owner.clone());
+        }
+    }
+    complaints.extend(check::judge(&documents, SystemTime::now()));
     if documents.len() > DOCUMENTS_MAX {
         complaints
             .push(format!("{} resources are too many: at most {DOCUMENTS_MAX} are applied at once", documents.len()));
@@ -82,91 +165,76 @@ pub fn read(arguments: &Arguments) -> anyhow::Result<Vec<Document>> {
     bail!("{}; nothing was sent", count(complaints.len(), "error"))
 }
 
-/// What the documents' own rules, and they together, forbid.
-fn judge(documents: &[Document], now: SystemTime) -> Vec<String> {
-    let mut complaints = Vec::new();
-    let mut known = BTreeMap::new();
-    for document in documents {
-        let violations =
-            validate::check(&document.object, now).into_iter().chain(validate::unsupported(&document.object));
-        complaints.extend(violations.map(|violation| complaint(document, &violation.path, &violation.message)));
-        let kind = document.object.kind();
-        match known.entry((kind, full_name(kind, document.object.name()))) {
-            Entry::Vacant(free) => {
-                free.insert(document);
-            }
-            Entry::Occupied(taken) => {
-                let text = format!("{kind} `{}` is already described at {}", taken.key().1, taken.get().at);
-                complaints.push(complaint(document, "metadata.name", &text));
-            }
-        }
-    }
-    complaints
-}
-
-/// `file:line:column: path: what`
-fn complaint(document: &Document, path: &str, what: &str) -> String {
-    match path {
-        "" => format!("{}: {what}", document.at),
-        path => format!("{}: {path}: {what}", document.locate(path)),
-    }
-}
-
 /// Sends the documents as one change and tells what became of each.
 ///
 /// # Errors
 /// If the server refuses; nothing is changed then. If it can't be reached.
 pub async fn run(cluster: &mut Cluster, arguments: &Arguments, documents: Vec<Document>) -> anyhow::Result<()> {
+    if documents.is_empty() && arguments.prune {
+        let text =
+            "no manifest describes anything, so that --prune would delete everything; if that is meant, use `delete`";
+        return Err(Usage(text.into()).into());
+    }
     if documents.is_empty() {
         return Ok(output::result(&report::nothing(arguments.dry_run, arguments.out)?)?);
     }
-    let change = |document: &Document| Change {
-        kind: document.object.kind().name().to_owned(),
-        change: Some(change::Change::Put(document.object.encode())),
-        ..Change::default()
-    };
+    cluster.authenticated().await?;
+    let mut targets: Vec<_> = documents.iter().map(Target::from).collect();
+    let mut changes: Vec<_> = documents.iter().map(put).collect();
+    if arguments.prune {
+        let pruned = prune::find(cluster, arguments, &documents).await?;
+        if documents.len() + pruned.len() > DOCUMENTS_MAX {
+            bail!("{} and {} to delete are too many at once", count(documents.len(), "resource"), pruned.len());
+        }
+        prune::agree(arguments, &pruned)?;
+        targets.extend(pruned.iter().map(Target::from));
+        changes.extend(pruned.iter().map(prune::change));
+    }
     let request = ApplyRequest {
         // Repeated attempts at an unavailable server have one effect.
         request_id: uuid::Uuid::new_v4().to_string(),
         dry_run: arguments.dry_run,
-        changes: documents.iter().map(change).collect(),
+        changes,
     };
-    cluster.authenticated().await?;
-    let answer = match cluster.control(async |control| control.apply(request.clone()).await).await {
+    let progress = (targets.len() >= DOCUMENTS_MANY)
+        .then(|| Progress::start(format!("applying {}", count(targets.len(), "resource"))));
+    let answer = cluster.control(async |control| control.apply(request.clone()).await).await;
+    drop(progress);
+    let answer = match answer {
         Ok(answer) => answer,
-        Err(error) => return Err(explain(error, &documents)),
+        Err(error) => return Err(explain(error, &documents, &targets)),
     };
-    let report = report::Report::new(&documents, answer, arguments.dry_run)
+    let index = answer.index;
+    let report = report::Report::new(targets, answer, arguments.dry_run)
         .context("the change was accepted, but the server's answer makes no sense")?;
     let text = match arguments.out {
         Some(format) => report.document(format)?,
         None => report.text(output::coloured()),
     };
-    Ok(output::result(&text)?)
+    output::result(&text)?;
+    match arguments.wait {
+        Some(timeout) if index > 0 => wait::until(cluster, index, timeout).await,
+        _ => Ok(()),
+    }
+}
+
+fn put(document: &Document) -> Change {
+    Change {
+        kind: document.object.kind().name().to_owned(),
+        change: Some(change::Change::Put(document.object.encode())),
+        ..Change::default()
+    }
 }
 
 /// Prints each violation at its place, and says what that means for the whole.
-fn explain(error: anyhow::Error, documents: &[Document]) -> anyhow::Error {
-    let Some(refusal) = error.downcast_ref::<Refusal>() else { return error };
-    let violations = refusal.violations();
-    for violation in &violations {
-        output::place(&locate(violation, documents));
+fn explain(mut error: anyhow::Error, documents: &[Document], targets: &[Target]) -> anyhow::Error {
+    let Some(refusal) = error.downcast_mut::<Refusal>() else { return error };
+    for violation in &refusal.take_violations() {
+        output::place(&locate(violation, documents, targets));
     }
-    let settled = matches!(
-        refusal.code(),
-        Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::ResourceExhausted
-            | Code::Unimplemented
-            | Code::Unauthenticated
-    );
     if refusal.is_unsent() {
         error.context("nothing was sent")
-    } else if settled {
+    } else if refusal.is_settled() {
         error.context("refused; nothing was changed")
     } else {
         error.context("no answer tells whether the change took effect; it is safe to apply it again")
@@ -174,16 +242,18 @@ fn explain(error: anyhow::Error, documents: &[Document]) -> anyhow::Error {
 }
 
 /// The server's complaint at its place in the manifests, as far as it names one.
-fn locate(violation: &Violation, documents: &[Document]) -> String {
-    let found = change_of(&violation.field).and_then(|(index, path)| Some((documents.get(index)?, path)));
-    match (found, violation.field.as_str()) {
-        (Some((document, path)), _) => complaint(document, path, &violation.description),
-        (None, "") => violation.description.clone(),
-        (None, field) => format!("{field}: {}", violation.description),
+fn locate(violation: &Violation, documents: &[Document], targets: &[Target]) -> String {
+    let Some((index, path)) = change_of(&violation.field) else { return violation.to_string() };
+    match (documents.get(index), targets.get(index)) {
+        (Some(document), _) => complaint(document, path, &violation.description),
+        // What is to be deleted stands in no manifest.
+        (None, Some(target)) => format!("{} {}: {}", target.kind, target.name, violation.description),
+        (None, None) => violation.to_string(),
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+/// `1 error`, `2 errors`.
+pub fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
@@ -215,11 +285,16 @@ spec:
     #[test]
     fn refusals_are_told_at_their_place_in_the_manifest() {
         let documents = documents("two.yaml", TWO);
-        let told = |field: &str| locate(&Violation { field: field.into(), description: "no".into() }, &documents);
+        let told = |field: &str| {
+            let mut targets: Vec<_> = documents.iter().map(Target::from).collect();
+            targets.push(Target { kind: octelium_api::Kind::Group, name: "old".into(), at: None });
+            locate(&Violation { field: field.into(), description: "no".into() }, &documents, &targets)
+        };
         for (field, text) in [
             ("changes[1].spec.config.upstream.url", "two.yaml:14:12: spec.config.upstream.url: no"),
             ("changes[1].metadata.name", "two.yaml:8:9: metadata.name: no"),
             ("changes[0]", "two.yaml:1:1: no"),
+            ("changes[2]", "Group old: no"),
             ("changes[7].spec", "changes[7].spec: no"),
             ("requestID", "requestID: no"),
             ("", "no"),
@@ -228,14 +303,47 @@ spec:
         }
     }
 
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        apply: Arguments,
+    }
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        use clap::Parser;
+        Line::try_parse_from(["apply"].into_iter().chain(line.split_whitespace())).map(|line| line.apply)
+    }
+
     #[test]
-    fn one_resource_is_described_once() {
-        let mut all = documents("a.yaml", TWO);
-        assert_eq!(judge(&all, SystemTime::now()), Vec::<String>::new());
-        all.extend(documents("b.yaml", "kind: Namespace\nmetadata: {name: prod}\nspec: {}\n"));
-        let complaints = judge(&all, SystemTime::now());
-        assert_eq!(complaints.len(), 1, "{complaints:?}");
-        assert!(complaints[0].starts_with("b.yaml:2:"), "{complaints:?}");
-        assert!(complaints[0].contains("already described at a.yaml:1:1"), "{complaints:?}");
+    fn kinds_are_chosen_by_any_of_their_names() {
+        let takes = |line: &str, kind| parse(line).unwrap().takes(kind);
+        assert!(takes("x", Kind::Secret) && takes("x --include-secret", Kind::Secret));
+        assert!(takes("x --include svc --include Policy", Kind::Policy));
+        assert!(!takes("x --include svc", Kind::Secret) && takes("x --include svc --include-secret", Kind::Secret));
+        assert!(!takes("x --exclude user", Kind::User) && takes("x --exclude user", Kind::Group));
+        assert!(parse("x --include Pod").is_err());
+    }
+
+    #[test]
+    fn what_is_pruned_belongs_to_somebody() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, name) = (directory.path().display().to_string(), directory.path().file_name().unwrap());
+        let owner = |line: &str| parse(line).unwrap().owner();
+        assert_eq!(owner(&path).unwrap(), None);
+        assert_eq!(owner(&format!("{path} --prune")).unwrap().as_deref(), name.to_str());
+        assert_eq!(owner("- --owner team-a").unwrap().as_deref(), Some("team-a"));
+        assert_eq!(owner("- --prune --owner team-a").unwrap().as_deref(), Some("team-a"));
+        assert_eq!(owner("- --prune -l team=a").unwrap(), None);
+        assert!(owner("- --prune").is_err());
+        assert!(owner(&format!("- --owner {}", "x".repeat(64))).is_err());
+        assert!(parse("x -l team=a").is_err(), "a selector chooses what to prune");
+    }
+
+    #[test]
+    fn waiting_has_a_default_and_never_takes_the_path() {
+        assert_eq!(parse("--wait x").unwrap().wait, Some(Duration::from_secs(60)));
+        assert_eq!(parse("x --wait=5s").unwrap().wait, Some(Duration::from_secs(5)));
+        assert_eq!(parse("x").unwrap().wait, None);
+        assert!(parse("x --wait=0s").is_err() && parse("x --wait=soon").is_err());
     }
 }

@@ -1,9 +1,13 @@
-//! `completion`: a script that lets a shell complete our command line.
+//! `completion`: a script that lets a shell complete our command line, the names of resources included.
 
-use clap::CommandFactory;
-use clap_complete::Shell;
+use anyhow::Context;
+use clap::ValueEnum;
+use clap_complete::env::Shells;
 
 use crate::output;
+
+/// The variable by which the script asks this program what could come next.
+const VARIABLE: &str = "COMPLETE";
 
 /// What `completion` is asked.
 #[derive(Debug, clap::Args)]
@@ -13,12 +17,30 @@ pub struct Arguments {
     shell: Shell,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
 /// Prints the script.
 ///
 /// # Errors
 /// If stdout can't be written.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let name = match arguments.shell {
+        Shell::Bash => "bash",
+        Shell::Elvish => "elvish",
+        Shell::Fish => "fish",
+        Shell::Powershell => "powershell",
+        Shell::Zsh => "zsh",
+    };
+    let shells = Shells::builtins();
+    let shell = shells.completer(name).context("the shell is not known")?;
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "octeliumctl", &mut script);
+    shell.write_registration(VARIABLE, "octeliumctl", "octeliumctl", "octeliumctl", &mut script)?;
     Ok(output::result(&String::from_utf8(script)?)?)
 }

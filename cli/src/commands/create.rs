@@ -1,7 +1,8 @@
 //! `create`: what is created by a command rather than by a manifest.
 
+pub mod config;
 mod credential;
-mod secret;
+pub mod secret;
 
 use clap::Subcommand;
 use octelium_api::{Object, core, meta::Metadata};
@@ -26,6 +27,9 @@ enum What {
     /// Create a Secret
     #[command(visible_aliases = ["sec", "secrets"])]
     Secret(secret::Arguments),
+    /// Create a Config
+    #[command(visible_aliases = ["cfg", "conf"])]
+    Config(config::Arguments),
     /// Create a Credential and its token
     #[command(visible_aliases = ["cred", "creds", "credentials"])]
     Credential(credential::Arguments),
@@ -56,6 +60,7 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
             tell(&created.into(), arguments.out)
         }
         What::Secret(arguments) => secret::run(cluster, arguments).await,
+        What::Config(arguments) => config::run(cluster, arguments).await,
         What::Credential(arguments) => credential::run(cluster, arguments).await,
     }
 }

@@ -1,11 +1,13 @@
 //! `delete`: deletes resources by name.
 
-use anyhow::bail;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use octelium_api::Kind;
 
 use crate::{
     Usage,
+    exit::{self, Exit, Failure},
     kinds::{self, full_name},
+    names,
     output::{self, plain},
     session::Cluster,
 };
@@ -14,10 +16,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The kind, e.g. service, user, policy
-    #[arg(value_parser = kinds::parse)]
+    #[arg(value_parser = kinds::parse, add = ArgValueCandidates::new(kinds::candidates))]
     kind: Kind,
     /// Names; a Service without a Namespace is in `default`
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = ArgValueCompleter::new(names::complete))]
     names: Vec<String>,
 }
 
@@ -27,22 +29,23 @@ pub struct Arguments {
 /// If any couldn't be deleted.
 pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result<()> {
     let kind = arguments.kind;
-    if kind == Kind::ClusterConfig {
-        return Err(Usage("the ClusterConfig cannot be deleted".into()).into());
+    if kind == Kind::ClusterConfig || kind.is_read_only() {
+        return Err(Usage(format!("a {kind} cannot be deleted")).into());
     }
-    let mut failed = 0;
+    let mut failures = Vec::new();
     for name in &arguments.names {
         let name = full_name(kind, name);
         match cluster.core(async |core| kinds::delete(core, kind, &name).await).await {
             Ok(()) => output::result(&format!("{kind} {} deleted\n", plain(&name)))?,
             Err(error) => {
-                failed += 1;
+                let error = names::with_hint(cluster, kind, &name, error).await;
+                failures.push(exit::of(&error));
                 output::error(&format!("{kind} {name}: {error:#}"));
             }
         }
     }
-    if failed > 0 {
-        bail!("{failed} of {} not deleted", arguments.names.len());
-    }
-    Ok(())
+    let Some(first) = failures.first() else { return Ok(()) };
+    // Different reasons have no code in common.
+    let exit = if failures.iter().all(|exit| exit == first) { *first } else { Exit::Failed };
+    Err(Failure::new(exit, format!("{} of {} not deleted", failures.len(), arguments.names.len())).into())
 }

@@ -1,45 +1,45 @@
-//! `get`: shows one resource, or lists those of a kind.
+//! `get`: shows one resource, or lists those of a kind, once or as they change.
 
-use std::time::SystemTime;
+mod form;
+mod watch;
 
-use clap::{ValueEnum, builder::RangedU64ValueParser};
+use clap::builder::RangedU64ValueParser;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use octelium_api::{
-    API_VERSION, Kind, Object,
+    Kind,
     meta::{
-        CommonListOptions, ListResponseMeta, ObjectReference,
+        CommonListOptions, ObjectReference,
         common_list_options::{
             OrderBy,
             order_by::{Mode, Type},
         },
     },
 };
-use serde_json::{Value, json};
-use tonic::Code;
 
 use crate::{
     Usage,
     kinds::{self, Page, full_name},
-    output::{self, Format, plain},
-    refusal::Refusal,
+    names, output, pages,
+    selector::Selector,
     session::Cluster,
 };
-
-/// Pages are numbered from 1 here and from 0 on the wire, where this is the last.
-const PAGE_MAX: u64 = 10_000;
+use form::Out;
 
 /// What to show, and how.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The kind, e.g. service, user, policy, clusterconfig
-    #[arg(value_parser = kinds::parse)]
+    #[arg(value_parser = kinds::parse, add = ArgValueCandidates::new(kinds::candidates))]
     kind: Kind,
     /// One resource's name; a Service without a Namespace is in `default`
+    #[arg(add = ArgValueCompleter::new(names::complete))]
     name: Option<String>,
-    /// Output form; default: a table, or YAML with NAME
-    #[arg(short, long, visible_alias = "output", value_enum)]
+    /// Output form: name, wide, json, yaml or jsonpath=EXPRESSION; default: a table, or YAML with NAME
+    #[arg(short, long, visible_alias = "output", value_parser = form::parse, add = ArgValueCandidates::new(form::candidates))]
     out: Option<Out>,
     /// One page, from 1; default: all
-    #[arg(long, value_parser = RangedU64ValueParser::<u32>::new().range(1..=PAGE_MAX + 1), conflicts_with = "name")]
+    #[arg(long, value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(pages::PAGE_MAX) + 1))]
+    #[arg(conflicts_with_all = ["name", "selector", "watch"])]
     page: Option<u32>,
     /// Resources on a page; 0: what the server sees fit
     #[arg(long, default_value = "0", conflicts_with = "name", hide_default_value = true)]
@@ -53,40 +53,55 @@ pub struct Arguments {
     /// Services of this Namespace
     #[arg(long, conflicts_with = "name")]
     namespace: Option<String>,
-    /// Sessions and Credentials of this User
+    /// Sessions, Credentials, Devices and Authenticators of this User
     #[arg(long, conflicts_with = "name")]
     user: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Out {
-    Json,
-    #[value(alias = "yml")]
-    Yaml,
-    /// Names, one on a line
-    Name,
+    /// Only those with such labels: key=value, key!=value, key or !key, with commas between
+    #[arg(short = 'l', long, conflicts_with = "name", value_name = "LABELS")]
+    selector: Option<Selector>,
+    /// Show what changes, until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
 }
 
 /// Shows what was asked for.
 ///
 /// # Errors
-/// If there is no such resource, or a [`Refusal`].
+/// If there is no such resource, or a [`Refusal`](crate::refusal::Refusal).
 pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result<()> {
     let kind = arguments.kind;
-    let reference = reference(arguments)?;
+    reference(arguments)?;
     if kind == Kind::ClusterConfig && arguments.name.is_some() {
         return Err(Usage("there is one ClusterConfig only; leave NAME out".into()).into());
     }
+    if arguments.watch {
+        return watch::run(cluster, arguments).await;
+    }
     if kind == Kind::ClusterConfig || arguments.name.is_some() {
         let name = arguments.name.as_deref().map(|name| full_name(kind, name)).unwrap_or_default();
-        let object = cluster.core(async |core| kinds::get(core, kind, &name).await).await?;
-        return Ok(output::result(&one(&object, arguments.out)?)?);
+        return match cluster.core(async |core| kinds::get(core, kind, &name).await).await {
+            Ok(object) => Ok(output::result(&form::one(&object, arguments.out.as_ref())?)?),
+            Err(error) => Err(names::with_hint(cluster, kind, &name, error).await),
+        };
     }
-    let page = match arguments.page {
-        Some(page) => fetch(cluster, arguments, page - 1, reference).await?,
-        None => fetch_all(cluster, arguments, reference).await?,
-    };
-    Ok(output::result(&many(kind, &page, arguments.out)?)?)
+    let page = list(cluster, arguments).await?;
+    Ok(output::result(&form::many(kind, &page, arguments.out.as_ref())?)?)
+}
+
+/// The page asked for, or all of them without what the selector leaves out.
+async fn list(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result<Page> {
+    let reference = reference(arguments)?;
+    let common = CommonListOptions { page: 0, items_per_page: arguments.items_per_page, order_by: order(arguments) };
+    if let Some(page) = arguments.page {
+        let common = CommonListOptions { page: page - 1, ..common };
+        return pages::fetch(cluster, arguments.kind, common, reference).await;
+    }
+    let mut all = pages::all(cluster, arguments.kind, common, reference).await?;
+    if let Some(selector) = &arguments.selector {
+        all.items.retain(|object| selector.matches(object));
+        all.meta.total_count = u32::try_from(all.items.len())?;
+    }
+    Ok(all)
 }
 
 /// The resource that the list's resources must belong to.
@@ -95,7 +110,8 @@ fn reference(arguments: &Arguments) -> Result<Option<ObjectReference>, Usage> {
     if arguments.namespace.is_some() && kind != Kind::Service {
         return Err(Usage(format!("--namespace does not apply to kind {kind}")));
     }
-    if arguments.user.is_some() && !matches!(kind, Kind::Session | Kind::Credential) {
+    let owned = matches!(kind, Kind::Session | Kind::Credential | Kind::Device | Kind::Authenticator);
+    if arguments.user.is_some() && !owned {
         return Err(Usage(format!("--user does not apply to kind {kind}")));
     }
     let name = arguments.namespace.clone().or_else(|| arguments.user.clone());
@@ -112,85 +128,9 @@ fn order(arguments: &Arguments) -> Option<OrderBy> {
     Some(OrderBy { r#type: r#type.into(), mode: mode.into() })
 }
 
-async fn fetch(
-    cluster: &mut Cluster,
-    arguments: &Arguments,
-    page: u32,
-    reference: Option<ObjectReference>,
-) -> anyhow::Result<Page> {
-    let common = CommonListOptions { page, items_per_page: arguments.items_per_page, order_by: order(arguments) };
-    cluster.core(async |core| kinds::list(core, arguments.kind, common, reference.clone()).await).await
-}
-
-/// All pages. Resources that come or go meanwhile may be missed, as pages are no snapshot.
-async fn fetch_all(
-    cluster: &mut Cluster,
-    arguments: &Arguments,
-    reference: Option<ObjectReference>,
-) -> anyhow::Result<Page> {
-    let mut all = fetch(cluster, arguments, 0, reference.clone()).await?;
-    let mut page = 0;
-    while all.meta.has_more && u64::from(page) < PAGE_MAX {
-        page += 1;
-        match fetch(cluster, arguments, page, reference.clone()).await {
-            Ok(next) => {
-                all.items.extend(next.items);
-                all.meta.has_more = next.meta.has_more;
-            }
-            // What was on this page is deleted by now.
-            Err(error) if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.code() == Code::NotFound) => {
-                all.meta.has_more = false;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let total_count = u32::try_from(all.items.len())?;
-    all.meta = ListResponseMeta { total_count, has_more: all.meta.has_more, ..Default::default() };
-    Ok(all)
-}
-
-fn one(object: &Object, out: Option<Out>) -> anyhow::Result<String> {
-    match out {
-        Some(Out::Json) => output::resource(object, Format::Json),
-        Some(Out::Yaml) | None => output::resource(object, Format::Yaml),
-        Some(Out::Name) => Ok(format!("{}\n", plain(object.name()))),
-    }
-}
-
-fn many(kind: Kind, page: &Page, out: Option<Out>) -> anyhow::Result<String> {
-    match out {
-        Some(Out::Json) => output::document(&list(kind, page), Format::Json),
-        Some(Out::Yaml) => output::document(&list(kind, page), Format::Yaml),
-        Some(Out::Name) => Ok(page.items.iter().map(|object| format!("{}\n", plain(object.name()))).collect()),
-        None if page.items.is_empty() => Ok(format!("no {kind} found\n")),
-        None => {
-            let now = SystemTime::now();
-            let rows = page.items.iter().map(|object| kinds::row(object, now)).collect();
-            Ok(output::table(kinds::columns(kind), rows))
-        }
-    }
-}
-
-/// `<kind>List`, with `items` even where there are none.
-fn list(kind: Kind, page: &Page) -> Value {
-    let items: Vec<_> = page.items.iter().map(output::object).collect();
-    json!({
-        "apiVersion": API_VERSION,
-        "kind": format!("{kind}List"),
-        "items": items,
-        "listResponseMeta": {
-            "page": page.meta.page,
-            "itemsPerPage": page.meta.items_per_page,
-            "totalCount": page.meta.total_count,
-            "hasMore": page.meta.has_more,
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use octelium_api::{core, meta};
 
     use super::*;
 
@@ -215,33 +155,29 @@ mod tests {
 
     #[test]
     fn filters_belong_to_kinds() {
-        let named = |line| reference(&parse(line).unwrap()).map(|found| found.map(|found| found.name));
+        let named = |line: &str| reference(&parse(line).unwrap()).map(|found| found.map(|found| found.name));
         assert_eq!(named("svc --namespace prod").unwrap().as_deref(), Some("prod"));
-        assert_eq!(named("sess --user ann").unwrap().as_deref(), Some("ann"));
-        assert_eq!(named("cred --user ann").unwrap().as_deref(), Some("ann"));
+        for kind in ["sess", "cred", "dev", "authn"] {
+            assert_eq!(named(&format!("{kind} --user ann")).unwrap().as_deref(), Some("ann"));
+        }
         assert!(named("svc --user ann").is_err());
         assert!(named("user --namespace prod").is_err());
-        assert!(parse("svc api --page 2").is_err());
-        assert!(parse("svc --page 0").is_err());
-        assert!(parse("svc -o toml").is_err());
     }
 
     #[test]
-    fn no_items_are_an_empty_list_for_programs() {
-        let empty = Page { items: Vec::new(), meta: ListResponseMeta::default() };
-        assert_eq!(many(Kind::User, &empty, None).unwrap(), "no User found\n");
-        assert_eq!(many(Kind::User, &empty, Some(Out::Name)).unwrap(), "");
-        let json: Value = serde_json::from_str(&many(Kind::User, &empty, Some(Out::Json)).unwrap()).unwrap();
-        assert_eq!((&json["kind"], &json["items"]), (&json!("UserList"), &json!([])));
-    }
-
-    #[test]
-    fn names_stand_alone_on_their_lines() {
-        let user = |name: &str| -> Object {
-            let metadata = Some(meta::Metadata { name: name.into(), ..Default::default() });
-            core::User { metadata, ..Default::default() }.into()
-        };
-        let page = Page { items: vec![user("ann"), user("bob")], meta: ListResponseMeta::default() };
-        assert_eq!(many(Kind::User, &page, Some(Out::Name)).unwrap(), "ann\nbob\n");
+    fn contradictions_are_usage_errors() {
+        for line in [
+            "svc api --page 2",
+            "svc --page 0",
+            "svc -o toml",
+            "svc -l",
+            "svc -l Team=x",
+            "svc --page 1 -l team=red",
+            "svc api -l team=red",
+            "svc --page 1 --watch",
+            "svc -o jsonpath=",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use octelium_api::user::GetStatusRequest;
 use crate::{
     Usage, config,
     output::{self, plain},
-    session::Cluster,
+    session::{Cluster, NO_ASSERTIONS},
 };
 
 /// No token is longer, in bytes.
@@ -21,11 +21,11 @@ pub struct Arguments {
     #[arg(long, value_name = "TOKEN|-", allow_hyphen_values = true, conflicts_with_all = ["web", "assertion"])]
     auth_token: Option<String>,
 
-    /// Log in with a browser (not supported yet)
+    /// Log in with a browser (the server has no such log-in yet)
     #[arg(long, conflicts_with = "assertion")]
     web: bool,
 
-    /// Log in with an assertion of another identity provider (not supported yet)
+    /// Log in with an assertion of another identity provider (the server has no such log-in yet)
     #[arg(long, value_name = "SPEC")]
     assertion: Option<String>,
 
@@ -39,20 +39,24 @@ pub struct Arguments {
 /// # Errors
 /// If there is no token, or it isn't accepted.
 pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result<()> {
+    cluster.needs_own_session()?;
     if arguments.web {
-        return Err(Usage("logging in with a browser is not supported yet; use --auth-token".into()).into());
+        return Err(Usage("the server has no log-in with a browser; use --auth-token".into()).into());
     }
-    if arguments.assertion.is_some() || config::variable("OCTELIUM_AUTH_ASSERTION").is_some() {
-        return Err(Usage("logging in with an assertion is not supported yet; use --auth-token".into()).into());
+    if arguments.assertion.is_some() {
+        return Err(Usage(NO_ASSERTIONS.into()).into());
     }
     let token = match arguments.auth_token.as_deref() {
         Some("-") => read_token()?,
         Some(token) => token.trim().to_owned(),
         None => match cluster.configured_token()? {
             Some(token) => token,
+            None if config::variable("OCTELIUM_AUTH_ASSERTION").is_some() => {
+                return Err(Usage(format!("OCTELIUM_AUTH_ASSERTION: {NO_ASSERTIONS}")).into());
+            }
             None => {
-                let text = "logging in with a browser is not supported yet; give --auth-token TOKEN, or - to read it \
-                            from stdin";
+                let text = "the server has no log-in with a browser; give --auth-token TOKEN, or - to read it from \
+                            stdin";
                 return Err(Usage(text.into()).into());
             }
         },

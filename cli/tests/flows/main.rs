@@ -3,7 +3,16 @@
 #![allow(clippy::disallowed_methods, reason = "tests are the edge of their program")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on may stop; clippy.toml exempts only the test functions")]
 
+mod auth;
+mod backup;
+mod clusters;
+mod completion;
+mod edit;
+mod export;
+mod prune;
 mod server;
+mod update;
+mod watch;
 
 use std::{fs, path::Path};
 
@@ -62,14 +71,14 @@ fn a_session_serves_from_login_to_logout() {
     let run = server.run(&["rm", "svc", "api"]);
     assert_eq!((run.code, run.out.as_str()), (0, "Service api.default deleted\n"));
     let run = server.run(&["del", "svc", "api"]);
-    assert_eq!((run.code, run.out.as_str()), (1, ""));
+    assert_eq!((run.code, run.out.as_str()), (3, ""));
     assert!(run.err.contains("Service api.default: not found"), "{}", run.err);
 
     let run = server.run(&["logout"]);
     assert_eq!((run.code, run.out.as_str()), (0, "Logged out of test.example\n"), "{}", run.err);
     assert_eq!(server.sessions(), 0);
     let run = server.run(&["get", "svc"]);
-    assert_eq!(run.code, 1);
+    assert_eq!(run.code, 4);
     assert!(run.err.contains("not logged in to test.example: run `octeliumctl login"), "{}", run.err);
     assert_eq!(server.count("AuthenticateWithAuthenticationToken"), 1, "one Session served all commands");
     assert_eq!(server.run(&["logout"]).out, "Not logged in to test.example\n");
@@ -132,6 +141,21 @@ fn wrong_arguments_exit_with_two() {
         &["delete", "cc", "default"],
         &["apply"],
         &["apply", "x", "--prune"],
+        &["apply", "-", "--prune", "-l", "!team"],
+        &["apply", "x", "--include", "Pod"],
+        &["get", "svc", "-o", "jsonpath={.items["],
+        &["get", "svc", "-l", "no label"],
+        &["delete", "region", "default"],
+        &["lock", "service", "api"],
+        &["edit", "user"],
+        &["edit", "gateway", "x"],
+        &["export", "session"],
+        &["create", "config", "settings"],
+        &["update", "secret", "key"],
+        &["update", "device", "x", "--approve", "--reject"],
+        &["backup", "-"],
+        &["backup", "file"],
+        &["config", "view", "--homedir", "mem"],
         &["create", "secret", "key"],
         &["create", "credential"],
         &["login", "--web"],
@@ -164,7 +188,9 @@ fn all_pages_are_listed_unless_one_is_named() {
     assert_eq!((&value["kind"], &value["items"]), (&json!("GroupList"), &json!([])));
     assert_eq!(server.run(&["get", "groups"]).out, "no Group found\n");
     let run = server.run(&["get", "user", "nobody"]);
-    assert_eq!((run.code, run.out.as_str()), (1, ""));
+    assert_eq!((run.code, run.out.as_str()), (3, ""));
+    let run = server.run(&["get", "user", "bbo"]);
+    assert_eq!((run.code, run.err.contains("did you mean `bob`?")), (3, true), "{}", run.err);
 }
 
 #[test]
@@ -210,7 +236,7 @@ fn a_namespace_is_created_once() {
     log_in(&server);
     assert_eq!(server.run(&["create", "ns", "prod"]).out, "Namespace `prod` successfully created\n");
     let run = server.run(&["create", "ns", "prod"]);
-    assert_eq!(run.code, 1);
+    assert_eq!(run.code, 6);
     assert!(run.err.contains("already exists"), "{}", run.err);
 }
 
@@ -285,7 +311,7 @@ fn a_given_access_token_is_used_as_it_is() {
     let run = server.run_with(&["get", "svc"], &[("OCTELIUM_ACCESS_TOKEN", "access-1")], b"");
     assert_eq!(run.code, 0, "{}", run.err);
     let run = server.run_with(&["get", "svc"], &[("OCTELIUM_ACCESS_TOKEN", "access-7")], b"");
-    assert_eq!(run.code, 1);
+    assert_eq!(run.code, 4);
     assert!(run.err.contains("unauthenticated"), "{}", run.err);
     assert_eq!(server.count("Authenticate"), 1, "only the login");
     assert!(!server.home().join("octelium.db").exists());
@@ -317,7 +343,7 @@ fn scopes_narrow_the_session_and_a_second_login_ends_the_first() {
     assert_eq!(run.code, 0, "{}", run.err);
     assert_eq!((server.sessions(), server.scopes()), (1, vec!["api:core".to_owned(), "api:user".to_owned()]));
     let run = server.run(&["login", "--auth-token", "wrong"]);
-    assert_eq!(run.code, 1);
+    assert_eq!(run.code, 4);
     assert!(run.err.contains("cannot log in: unauthenticated"), "{}", run.err);
     assert_eq!(server.sessions(), 1, "a failed login leaves the Session alone");
 }
@@ -350,6 +376,159 @@ fn an_untrusted_server_gets_no_token() {
 }
 
 #[test]
+fn who_is_logged_in_is_told() {
+    let server = Server::start();
+    let run = server.run(&["whoami"]);
+    assert_eq!((run.code, run.out.as_str()), (4, ""));
+    log_in(&server);
+    assert_eq!(server.run(&["whoami"]).out, "Domain:    test.example\nUser:      root\n");
+    let value: Value = serde_json::from_str(&server.run(&["whoami", "-o", "json"]).out).unwrap();
+    assert_eq!(value["user"]["metadata"]["name"], json!("root"));
+}
+
+#[test]
+fn every_kind_is_listed_by_every_name() {
+    let server = Server::start();
+    log_in(&server);
+    for kind in [
+        "cc",
+        "clusterconfig",
+        "service",
+        "svc",
+        "policy",
+        "pol",
+        "user",
+        "usr",
+        "session",
+        "sess",
+        "gateway",
+        "gw",
+        "secret",
+        "sec",
+        "credential",
+        "cred",
+        "group",
+        "grp",
+        "namespace",
+        "ns",
+        "device",
+        "dev",
+        "identityprovider",
+        "idp",
+        "region",
+        "rgn",
+        "config",
+        "cfg",
+        "conf",
+        "authn",
+    ] {
+        let run = server.run(&["get", kind]);
+        assert_eq!(run.code, 0, "{kind}: {}", run.err);
+        let run = server.run(&["get", kind, "-o", "json"]);
+        assert!(
+            run.err.is_empty() && serde_json::from_str::<Value>(&run.out).is_ok(),
+            "{kind}: {}{}",
+            run.out,
+            run.err
+        );
+    }
+}
+
+#[test]
+fn labels_and_expressions_choose_what_is_shown() {
+    let server = Server::start();
+    log_in(&server);
+    for (name, team) in [("ann", "red"), ("bob", "blue"), ("cid", "red")] {
+        let labels = [("team".to_owned(), team.to_owned())].into();
+        server
+            .put(core::User { metadata: Some(meta::Metadata { labels, ..named(name) }), ..Default::default() }.into());
+    }
+    assert_eq!(server.run(&["get", "user", "-l", "team=red", "-o", "name"]).out, "ann\ncid\n");
+    assert_eq!(server.run(&["get", "user", "-l", "team=green"]).out, "no User found\n");
+    let run = server.run(&["get", "user", "-l", "team!=red", "-o", "json"]);
+    let value: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(value["listResponseMeta"]["totalCount"], json!(1));
+    assert_eq!(server.run(&["get", "user", "-o", "jsonpath={.items[*].metadata.name}"]).out, "ann bob cid\n");
+    assert_eq!(server.run(&["get", "user", "ann", "-o", "jsonpath=$.metadata.labels.team"]).out, "red\n");
+    let run = server.run(&["get", "user", "-o", "wide"]);
+    assert!(run.out.contains("LABELS") && run.out.contains("team=blue"), "{}", run.out);
+    let run = server.run(&["get", "user", "-o", "jsonpath={.items[}"]);
+    assert!(run.err.contains("character"), "{}", run.err);
+}
+
+#[test]
+fn what_is_locked_is_told_once() {
+    let server = Server::start();
+    log_in(&server);
+    server.put(core::User { metadata: Some(named("ann")), ..Default::default() }.into());
+    assert_eq!(server.run(&["lock", "user", "ann"]).out, "User ann locked\n");
+    assert_eq!(server.run(&["lock", "user", "ann"]).out, "User ann is locked already\n");
+    assert_eq!(server.run(&["unlock", "user", "ann"]).out, "User ann unlocked\n");
+    assert_eq!(server.run(&["unlock", "user", "ann"]).out, "User ann is not locked\n");
+    let run = server.run(&["lock", "user", "anne"]);
+    assert_eq!((run.code, run.err.contains("did you mean `ann`?")), (3, true), "{}", run.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_local_process_may_call_for_us() {
+    let server = Server::start();
+    let socket = server.socket();
+    let environment = [("OCTELIUM_AUTH_PROXY_SOCKET", socket.as_str())];
+    let run = server.run_with(&["get", "cc"], &environment, b"");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(server.calls(), ["GetClusterConfig"], "no log-in of our own");
+    for arguments in
+        [&["login", "--auth-token", TOKEN][..], &["logout"], &["auth", "get", "authn"], &["get", "cc", "--logout"]]
+    {
+        let run = server.run_with(arguments, &environment, b"");
+        assert_eq!((run.code, run.out.as_str()), (2, ""), "{arguments:?}: {}", run.err);
+        assert!(run.err.contains("OCTELIUM_AUTH_PROXY_SOCKET"), "{}", run.err);
+    }
+    let gone = [("OCTELIUM_AUTH_PROXY_SOCKET", "/nowhere/proxy.sock")];
+    let run = server.run_with(&["get", "cc"], &gone, b"");
+    assert_eq!(run.code, 7, "{}", run.err);
+}
+
+#[test]
+fn an_assertion_is_refused_in_words() {
+    let server = Server::start();
+    let environment = [("OCTELIUM_AUTH_ASSERTION", "k8s")];
+    let run = server.run_with(&["get", "svc"], &environment, b"");
+    assert_eq!((run.code, run.err.contains("no log-in by assertion")), (4, true), "{}", run.err);
+    let run = server.run_with(&["login"], &environment, b"");
+    assert_eq!((run.code, run.err.contains("no log-in by assertion")), (2, true), "{}", run.err);
+    let run = server.run_with(&["login", "--auth-token", TOKEN], &environment, b"");
+    assert_eq!(run.code, 0, "a token given by hand counts first: {}", run.err);
+}
+
+#[test]
+fn a_server_that_is_away_has_its_code() {
+    let server = Server::start();
+    log_in(&server);
+    server.unavailable(100);
+    let run = server.run(&["get", "svc"]);
+    assert_eq!((run.code, run.out.as_str()), (7, ""), "{}", run.err);
+}
+
+#[test]
+fn nothing_is_coloured_in_a_pipe() {
+    let server = Server::start();
+    for environment in [&[][..], &[("NO_COLOR", "1")], &[("TERM", "xterm-256color")]] {
+        for arguments in [&["--help"][..], &["get", "pod"], &["get", "svc"], &["config", "get-clusters"]] {
+            let run = server.run_with(arguments, environment, b"");
+            assert!(
+                !run.out.contains('\u{1b}') && !run.err.contains('\u{1b}'),
+                "{arguments:?}: {}{}",
+                run.out,
+                run.err
+            );
+        }
+    }
+    assert!(server.run(&["--help"]).out.contains("Exit codes:"));
+}
+
+#[test]
 fn some_commands_need_no_cluster() {
     let server = Server::start();
     fs::remove_file(server.home().join("config.yaml")).unwrap();
@@ -358,6 +537,8 @@ fn some_commands_need_no_cluster() {
     assert_eq!(value["apiVersion"], json!("core/v1"));
     assert_eq!(value["releaseVersion"], json!(env!("CARGO_PKG_VERSION")));
     assert!(server.run(&["version"]).out.contains("apiVersion: core/v1\n"));
+    let run = server.run(&["version", "--check"]);
+    assert_eq!((run.code, run.err.contains("is not known")), (1, true), "{}", run.err);
     assert!(server.run(&["completion", "bash"]).out.contains("octeliumctl"));
     let run = server.run(&["get", "svc"]);
     assert_eq!(run.code, 2);

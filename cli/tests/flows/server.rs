@@ -1,5 +1,9 @@
 //! A cluster that is only its API, over real TLS.
 
+mod auth;
+mod control;
+mod core;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -7,13 +11,19 @@ use std::{
     net::SocketAddr,
     path::Path,
     pin::Pin,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
 };
 
-use octelium_api::{Kind, Object, auth, control, core, meta, name, user};
-use prost::Message;
+use octelium_api::{
+    Kind, Object,
+    auth::main_service_server::MainServiceServer as AuthServer,
+    control::control_service_server::ControlServiceServer,
+    core::{ClusterConfig, config, main_service_server::MainServiceServer as CoreServer, secret},
+    meta,
+    user::main_service_server::MainServiceServer as UserServer,
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::{
@@ -23,7 +33,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, transport::server::Connected};
+use tonic::{
+    Request, Status,
+    transport::server::{Connected, Router},
+};
 
 pub const DOMAIN: &str = "test.example";
 /// The authentication token that this cluster accepts.
@@ -36,7 +49,7 @@ pub struct Server {
     home: TempDir,
     address: SocketAddr,
     cluster: Arc<Cluster>,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// What a run of the binary left.
@@ -59,6 +72,17 @@ struct Inner {
     scopes: Vec<String>,
     tokens: u32,
     unavailable: u32,
+    authenticators: BTreeSet<String>,
+    serves_authenticators: bool,
+    locks: BTreeSet<(Kind, String)>,
+    breaks_off: bool,
+    /// Whether callers need no token, since somebody else vouches for them.
+    trusts: bool,
+    /// The index of the last change, of all and of each kind.
+    index: u64,
+    changes: BTreeMap<Kind, u64>,
+    /// The index that requests are decided by, where that is another.
+    in_effect: Option<u64>,
 }
 
 impl Server {
@@ -79,9 +103,12 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let cluster = Arc::new(Cluster::default());
         runtime.spawn(serve(listener, TlsAcceptor::from(Arc::new(tls)), cluster.clone()));
-        let server = Self { home, address, cluster, _runtime: runtime };
+        let server = Self { home, address, cluster, runtime };
         server.configure("");
-        server.put(core::ClusterConfig { metadata: Some(metadata("default")), ..Default::default() }.into());
+        server.put(
+            ClusterConfig { metadata: Some(metadata("default")), spec: Some(Default::default()), ..Default::default() }
+                .into(),
+        );
         server
     }
 
@@ -106,17 +133,23 @@ impl Server {
         self.run_with(arguments, &[], b"")
     }
 
-    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], stdin: &[u8]) -> Run {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_octeliumctl"))
+    /// A run that is under way.
+    pub fn spawn(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_octeliumctl"))
             .args(arguments)
             .env_clear()
             .env("OCTELIUM_HOME", self.home())
+            .env("PATH", "/usr/bin:/bin")
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], stdin: &[u8]) -> Run {
+        let mut child = self.spawn(arguments, environment);
         // A command that reads nothing may be gone already.
         child.stdin.take().unwrap().write_all(stdin).ok();
         let output = child.wait_with_output().unwrap();
@@ -162,14 +195,41 @@ impl Server {
         self.inner().access.clear();
     }
 
+    /// From now on the Session's own calls are served.
+    pub fn serve_authenticators(&self) {
+        self.inner().serves_authenticators = true;
+    }
+
+    /// From now on backups end before they are complete.
+    pub fn break_off(&self) {
+        self.inner().breaks_off = true;
+    }
+
+    /// From now on no change takes effect.
+    pub fn lag(&self) {
+        let mut inner = self.inner();
+        inner.in_effect = Some(inner.index);
+    }
+
+    /// A socket whose callers are trusted, and its path.
+    #[cfg(unix)]
+    pub fn socket(&self) -> String {
+        let path = self.home().join("proxy.sock");
+        let _context = self.runtime.enter();
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        self.inner().trusts = true;
+        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        self.runtime.spawn(router(self.cluster.clone()).serve_with_incoming(incoming));
+        path.display().to_string()
+    }
+
     /// So many calls will find no leader.
     pub fn unavailable(&self, calls: u32) {
         self.inner().unavailable = calls;
     }
 
     pub fn put(&self, object: Object) {
-        let key = (object.kind(), object.name().to_owned());
-        self.inner().objects.insert(key, object);
+        self.inner().store(object);
     }
 
     pub fn object(&self, kind: Kind, name: &str) -> Option<Object> {
@@ -180,9 +240,18 @@ impl Server {
     pub fn secret(&self, name: &str) -> Vec<u8> {
         let Some(Object::Secret(secret)) = self.object(Kind::Secret, name) else { panic!("no Secret {name}") };
         match secret.data.and_then(|data| data.r#type) {
-            Some(core::secret::data::Type::Value(value)) => value.into_bytes(),
-            Some(core::secret::data::Type::ValueBytes(bytes)) => bytes,
+            Some(secret::data::Type::Value(value)) => value.into_bytes(),
+            Some(secret::data::Type::ValueBytes(bytes)) => bytes,
             None => Vec::new(),
+        }
+    }
+
+    /// The stored data of a Config.
+    pub fn config(&self, name: &str) -> Vec<u8> {
+        let Some(Object::Config(stored)) = self.object(Kind::Config, name) else { panic!("no Config {name}") };
+        match stored.data.and_then(|data| data.r#type) {
+            Some(config::data::Type::ValueBytes(bytes)) => bytes,
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -198,14 +267,31 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, cluster: Arc<Cluste
             }
         }
     });
+    router(cluster).serve_with_incoming(ReceiverStream::new(receiver)).await.unwrap();
+}
+
+fn router(cluster: Arc<Cluster>) -> Router {
     tonic::transport::Server::builder()
-        .add_service(core::main_service_server::MainServiceServer::from_arc(cluster.clone()))
-        .add_service(auth::main_service_server::MainServiceServer::from_arc(cluster.clone()))
-        .add_service(user::main_service_server::MainServiceServer::from_arc(cluster.clone()))
-        .add_service(control::control_service_server::ControlServiceServer::from_arc(cluster))
-        .serve_with_incoming(ReceiverStream::new(receiver))
-        .await
-        .unwrap();
+        .add_service(CoreServer::from_arc(cluster.clone()))
+        .add_service(AuthServer::from_arc(cluster.clone()))
+        .add_service(UserServer::from_arc(cluster.clone()))
+        .add_service(ControlServiceServer::from_arc(cluster))
+}
+
+impl Inner {
+    /// Stores it as the next change.
+    fn store(&mut self, mut object: Object) -> Object {
+        object.set_envelope();
+        object.metadata_mut().resource_version = uuid::Uuid::now_v7().to_string();
+        self.changed(object.kind());
+        self.objects.insert((object.kind(), object.name().to_owned()), object.clone());
+        object
+    }
+
+    fn changed(&mut self, kind: Kind) {
+        self.index += 1;
+        self.changes.insert(kind, self.index);
+    }
 }
 
 impl Cluster {
@@ -227,69 +313,9 @@ impl Cluster {
         }
         match request.metadata().get("x-octelium-auth").and_then(|token| token.to_str().ok()) {
             Some(token) if inner.access.contains(token) => Ok(inner),
+            None if inner.trusts => Ok(inner),
             _ => Err(Status::unauthenticated("no valid access token")),
         }
-    }
-
-    fn create(&self, method: &str, request: Request<impl Into<Object>>) -> Result<Object, Status> {
-        let mut inner = self.enter(method, &request.map_ref())?;
-        let mut object: Object = request.into_inner().into();
-        let key = (object.kind(), object.name().to_owned());
-        if inner.objects.contains_key(&key) {
-            return Err(Status::already_exists(format!("{} {} exists", key.0, key.1)));
-        }
-        object.metadata_mut().uid = uuid::Uuid::new_v4().to_string();
-        inner.objects.insert(key, object.clone());
-        Ok(without_data(object))
-    }
-
-    fn get(&self, method: &str, request: Request<meta::GetOptions>, kind: Kind) -> Result<Object, Status> {
-        let inner = self.enter(method, &request)?;
-        let key = (kind, request.into_inner().name);
-        inner
-            .objects
-            .get(&key)
-            .cloned()
-            .map(without_data)
-            .ok_or_else(|| Status::not_found(format!("no {kind} {}", key.1)))
-    }
-
-    fn delete(
-        &self,
-        method: &str,
-        request: Request<meta::DeleteOptions>,
-        kind: Kind,
-    ) -> Result<Response<meta::OperationResult>, Status> {
-        let mut inner = self.enter(method, &request)?;
-        let name = request.into_inner().name;
-        match inner.objects.remove(&(kind, name.clone())) {
-            Some(_) => Ok(Response::new(meta::OperationResult {})),
-            None => Err(Status::not_found(format!("no {kind} {name}"))),
-        }
-    }
-
-    fn list<T>(
-        &self,
-        method: &str,
-        request: &Request<T>,
-        common: Option<meta::CommonListOptions>,
-        kind: Kind,
-    ) -> Result<(Vec<Object>, Option<meta::ListResponseMeta>), Status> {
-        let inner = self.enter(method, request)?;
-        let common = common.unwrap_or_default();
-        let mut all: Vec<_> =
-            inner.objects.iter().filter(|((found, _), _)| *found == kind).map(|(_, object)| object.clone()).collect();
-        if common.order_by.is_some_and(|order| order.mode() == meta::common_list_options::order_by::Mode::Desc) {
-            all.reverse();
-        }
-        let size = if common.items_per_page == 0 { PAGE } else { common.items_per_page as usize };
-        let meta = meta::ListResponseMeta {
-            page: common.page,
-            items_per_page: size as u32,
-            total_count: all.len() as u32,
-            has_more: all.len() > (common.page as usize + 1) * size,
-        };
-        Ok((all.into_iter().skip(common.page as usize * size).take(size).map(without_data).collect(), Some(meta)))
     }
 }
 
@@ -311,246 +337,26 @@ fn metadata(name: &str) -> meta::Metadata {
 }
 
 fn without_data(mut object: Object) -> Object {
-    if let Object::Secret(secret) = &mut object {
-        secret.data = None;
+    match &mut object {
+        Object::Secret(secret) => secret.data = None,
+        Object::Config(config) => config.data = None,
+        _ => {}
     }
     object
+}
+
+/// The data of `new`, where it has any.
+fn take_data(object: &mut Object, new: &Object) {
+    match (object, new) {
+        (Object::Secret(object), Object::Secret(new)) if new.data.is_some() => object.data = new.data.clone(),
+        (Object::Config(object), Object::Config(new)) if new.data.is_some() => object.data = new.data.clone(),
+        _ => {}
+    }
 }
 
 /// The resource of a kind that the caller knows.
 fn typed<T: TryFrom<Object>>(object: Object) -> T {
     T::try_from(object).ok().unwrap()
-}
-
-#[tonic::async_trait]
-impl core::main_service_server::MainService for Cluster {
-    async fn create_namespace(&self, request: Request<core::Namespace>) -> Result<Response<core::Namespace>, Status> {
-        Ok(Response::new(typed(self.create("CreateNamespace", request)?)))
-    }
-
-    async fn create_secret(&self, request: Request<core::Secret>) -> Result<Response<core::Secret>, Status> {
-        Ok(Response::new(typed(self.create("CreateSecret", request)?)))
-    }
-
-    async fn create_credential(
-        &self,
-        request: Request<core::Credential>,
-    ) -> Result<Response<core::Credential>, Status> {
-        Ok(Response::new(typed(self.create("CreateCredential", request)?)))
-    }
-
-    async fn generate_credential_token(
-        &self,
-        request: Request<core::GenerateCredentialTokenRequest>,
-    ) -> Result<Response<core::CredentialToken>, Status> {
-        let mut inner = self.enter("GenerateCredentialToken", &request)?;
-        let name = request.into_inner().credential_ref.unwrap().name;
-        inner.tokens += 1;
-        let token = core::credential_token::AuthenticationToken {
-            authentication_token: format!(
-                "token-of-{name}-{}",
-                inner.calls.iter().filter(|call| *call == "GenerateCredentialToken").count()
-            ),
-        };
-        Ok(Response::new(core::CredentialToken {
-            r#type: Some(core::credential_token::Type::AuthenticationToken(token)),
-        }))
-    }
-
-    async fn get_service(&self, request: Request<meta::GetOptions>) -> Result<Response<core::Service>, Status> {
-        Ok(Response::new(typed(self.get("GetService", request, Kind::Service)?)))
-    }
-
-    async fn get_user(&self, request: Request<meta::GetOptions>) -> Result<Response<core::User>, Status> {
-        Ok(Response::new(typed(self.get("GetUser", request, Kind::User)?)))
-    }
-
-    async fn get_cluster_config(
-        &self,
-        request: Request<core::GetClusterConfigRequest>,
-    ) -> Result<Response<core::ClusterConfig>, Status> {
-        let inner = self.enter("GetClusterConfig", &request)?;
-        let mut object = inner.objects[&(Kind::ClusterConfig, "default".to_owned())].clone();
-        object.set_envelope();
-        Ok(Response::new(typed(object)))
-    }
-
-    async fn delete_service(
-        &self,
-        request: Request<meta::DeleteOptions>,
-    ) -> Result<Response<meta::OperationResult>, Status> {
-        self.delete("DeleteService", request, Kind::Service)
-    }
-
-    async fn list_service(
-        &self,
-        request: Request<core::ListServiceOptions>,
-    ) -> Result<Response<core::ServiceList>, Status> {
-        let (items, list_response_meta) =
-            self.list("ListService", &request, request.get_ref().common, Kind::Service)?;
-        let items = items.into_iter().map(typed).collect();
-        Ok(Response::new(core::ServiceList { items, list_response_meta, ..Default::default() }))
-    }
-
-    async fn list_user(&self, request: Request<core::ListUserOptions>) -> Result<Response<core::UserList>, Status> {
-        let (items, list_response_meta) = self.list("ListUser", &request, request.get_ref().common, Kind::User)?;
-        let items = items.into_iter().map(typed).collect();
-        Ok(Response::new(core::UserList { items, list_response_meta, ..Default::default() }))
-    }
-
-    async fn list_group(&self, request: Request<core::ListGroupOptions>) -> Result<Response<core::GroupList>, Status> {
-        let (items, list_response_meta) = self.list("ListGroup", &request, request.get_ref().common, Kind::Group)?;
-        let items = items.into_iter().map(typed).collect();
-        Ok(Response::new(core::GroupList { items, list_response_meta, ..Default::default() }))
-    }
-}
-
-impl Inner {
-    fn session(&mut self) -> auth::SessionToken {
-        self.tokens += 1;
-        let token = auth::SessionToken {
-            access_token: format!("access-{}", self.tokens),
-            refresh_token: format!("refresh-{}", self.tokens),
-            expires_in: 3_600,
-            refresh_token_expires_in: 36_000,
-        };
-        self.access.insert(token.access_token.clone());
-        self.refresh.insert(token.refresh_token.clone());
-        token
-    }
-
-    /// Ends the Session whose refresh token the request carries.
-    fn leave<T>(&mut self, request: &Request<T>) -> Result<(), Status> {
-        let token = request.metadata().get("x-octelium-refresh-token").and_then(|token| token.to_str().ok());
-        let token = token.filter(|token| self.refresh.contains(*token)).ok_or_else(|| Status::unauthenticated("no"))?;
-        self.refresh.remove(token);
-        self.access.remove(&token.replace("refresh", "access"));
-        Ok(())
-    }
-}
-
-#[tonic::async_trait]
-impl auth::main_service_server::MainService for Cluster {
-    async fn authenticate_with_authentication_token(
-        &self,
-        request: Request<auth::AuthenticateWithAuthenticationTokenRequest>,
-    ) -> Result<Response<auth::SessionToken>, Status> {
-        let mut inner = self.note("AuthenticateWithAuthenticationToken");
-        let request = request.into_inner();
-        if request.authentication_token != TOKEN {
-            return Err(Status::unauthenticated("wrong token"));
-        }
-        inner.scopes = request.scopes;
-        Ok(Response::new(inner.session()))
-    }
-
-    async fn authenticate_with_refresh_token(
-        &self,
-        request: Request<auth::AuthenticateWithRefreshTokenRequest>,
-    ) -> Result<Response<auth::SessionToken>, Status> {
-        let mut inner = self.note("AuthenticateWithRefreshToken");
-        inner.leave(&request)?;
-        Ok(Response::new(inner.session()))
-    }
-
-    async fn logout(&self, request: Request<auth::LogoutRequest>) -> Result<Response<auth::LogoutResponse>, Status> {
-        self.note("Logout").leave(&request)?;
-        Ok(Response::new(auth::LogoutResponse {}))
-    }
-}
-
-#[tonic::async_trait]
-impl user::main_service_server::MainService for Cluster {
-    async fn get_status(
-        &self,
-        request: Request<user::GetStatusRequest>,
-    ) -> Result<Response<user::GetStatusResponse>, Status> {
-        drop(self.enter("GetStatus", &request)?);
-        let user = user::get_status_response::User { metadata: Some(metadata("root")), ..Default::default() };
-        Ok(Response::new(user::GetStatusResponse { user: Some(user), ..Default::default() }))
-    }
-}
-
-#[tonic::async_trait]
-impl control::control_service_server::ControlService for Cluster {
-    async fn apply(&self, request: Request<control::ApplyRequest>) -> Result<Response<control::ApplyResponse>, Status> {
-        let mut inner = self.note("Apply");
-        inner.request_ids.insert(request.get_ref().request_id.clone());
-        inner.calls.pop();
-        drop(inner);
-        let mut inner = self.enter("Apply", &request)?;
-        let request = request.into_inner();
-        let mut objects = inner.objects.clone();
-        let mut results = Vec::new();
-        for (index, change) in request.changes.into_iter().enumerate() {
-            let kind: Kind = change.kind.parse().unwrap();
-            let Some(control::change::Change::Put(bytes)) = change.change else { panic!("only puts are sent") };
-            let new = kind.decode_strictly(&bytes).map_err(Status::invalid_argument)?;
-            if bytes.windows(14).any(|window| window == b"forbidden.test") {
-                return Err(refuse(&format!("changes[{index}].spec.config.upstream.url"), "may not be used"));
-            }
-            let name = match kind {
-                Kind::Service => name::canonical_service(new.name()),
-                _ => new.name().to_owned(),
-            };
-            let before = objects.get(&(kind, name.clone())).cloned();
-            let mut after = before.clone().unwrap_or_else(|| new.clone());
-            after.overlay(&new);
-            after.metadata_mut().name.clone_from(&name);
-            if let (Object::Secret(after), Object::Secret(new)) = (&mut after, &new) {
-                after.data = new.data.clone();
-            }
-            let operation = match &before {
-                None => control::result::Operation::Created,
-                Some(before) if *before == after => control::result::Operation::Unchanged,
-                Some(_) => control::result::Operation::Updated,
-            };
-            objects.insert((kind, name.clone()), after.clone());
-            results.push(control::Result {
-                kind: kind.name().into(),
-                name,
-                operation: operation.into(),
-                before: before.map(|before| without_data(before).encode()).unwrap_or_default(),
-                after: without_data(after).encode(),
-            });
-        }
-        if !request.dry_run {
-            inner.objects = objects;
-        }
-        Ok(Response::new(control::ApplyResponse { results, index: 1 }))
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<prost_types::Any>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct BadRequest {
-    #[prost(message, repeated, tag = "1")]
-    violations: Vec<Violation>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Violation {
-    #[prost(string, tag = "1")]
-    field: String,
-    #[prost(string, tag = "2")]
-    description: String,
-}
-
-fn refuse(field: &str, description: &str) -> Status {
-    let request = BadRequest { violations: vec![Violation { field: field.into(), description: description.into() }] };
-    let details = prost_types::Any {
-        type_url: "type.googleapis.com/google.rpc.BadRequest".into(),
-        value: request.encode_to_vec(),
-    };
-    let status = RpcStatus { code: 3, details: vec![details] };
-    Status::with_details(tonic::Code::InvalidArgument, "1 violation", status.encode_to_vec().into())
 }
 
 /// A TLS stream as tonic takes it.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use octelium_api::{
-    Object,
+    Kind, Object,
     control::{ApplyResponse, result::Operation},
     manifest::Document,
 };
@@ -20,41 +20,61 @@ pub struct Report {
     lines: Vec<Line>,
 }
 
-/// One resource.
+/// One resource that a change is about.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name, as far as it is known before the server answers.
+    pub name: String,
+    /// Where it is described; what is to be deleted stands nowhere.
+    pub at: Option<String>,
+}
+
+impl From<&Document> for Target {
+    fn from(document: &Document) -> Self {
+        let object = &document.object;
+        Self { kind: object.kind(), name: object.name().to_owned(), at: Some(document.at.to_string()) }
+    }
+}
+
+impl From<&Object> for Target {
+    fn from(object: &Object) -> Self {
+        Self { kind: object.kind(), name: object.name().to_owned(), at: None }
+    }
+}
+
+/// One resource and what became of it.
 struct Line {
-    kind: &'static str,
-    name: String,
+    target: Target,
     operation: Operation,
-    at: String,
     before: Option<Object>,
     after: Option<Object>,
 }
 
 impl Report {
-    /// Matches the answer with the documents.
+    /// Matches the answer with what was asked for.
     ///
     /// # Errors
     /// If the two don't fit.
-    pub fn new(documents: &[Document], answer: ApplyResponse, dry_run: bool) -> anyhow::Result<Self> {
-        if answer.results.len() != documents.len() {
-            bail!("{} results for {} resources", answer.results.len(), documents.len());
+    pub fn new(targets: Vec<Target>, answer: ApplyResponse, dry_run: bool) -> anyhow::Result<Self> {
+        if answer.results.len() != targets.len() {
+            bail!("{} results for {} resources", answer.results.len(), targets.len());
         }
-        let line = |(document, result): (&Document, octelium_api::control::Result)| -> anyhow::Result<Line> {
-            let kind = document.object.kind();
+        let line = |(mut target, result): (Target, octelium_api::control::Result)| -> anyhow::Result<Line> {
+            let kind = target.kind;
             let object = |bytes: &[u8]| match bytes {
                 [] => Ok(None),
                 bytes => kind.decode(bytes).map(Some).with_context(|| format!("{kind} {}", result.name)),
             };
-            Ok(Line {
-                kind: kind.name(),
-                operation: result.operation(),
-                at: document.at.to_string(),
-                before: object(&result.before)?,
-                after: object(&result.after)?,
-                name: if result.name.is_empty() { document.object.name().to_owned() } else { result.name },
-            })
+            let (before, after) = (object(&result.before)?, object(&result.after)?);
+            let operation = result.operation();
+            if !result.name.is_empty() {
+                target.name = result.name;
+            }
+            Ok(Line { target, operation, before, after })
         };
-        let lines = documents.iter().zip(answer.results).map(line).collect::<Result<_, _>>()?;
+        let lines = targets.into_iter().zip(answer.results).map(line).collect::<Result<_, _>>()?;
         Ok(Self { dry_run, index: answer.index, lines })
     }
 
@@ -65,11 +85,11 @@ impl Report {
             let (word, colour) = word(line.operation);
             let would = if self.dry_run { "would be " } else { "" };
             let word = colour.map_or_else(|| word.to_owned(), |colour| paint(word, colour, coloured));
-            text.push_str(&format!("{} {} {would}{word}\n", line.kind, plain(&line.name)));
+            text.push_str(&format!("{} {} {would}{word}\n", line.target.kind, plain(&line.target.name)));
             if let (Operation::Updated, Some(before), Some(after)) = (line.operation, &line.before, &line.after) {
                 match diff::objects(before, after, coloured) {
                     // Only its data, which isn't shown.
-                    none if none.is_empty() && matches!(after, Object::Secret(_)) => text.push_str("  (new data)\n"),
+                    none if none.is_empty() && after.kind().has_data() => text.push_str("  (new data)\n"),
                     changes => text.push_str(&changes),
                 }
             }
@@ -85,11 +105,13 @@ impl Report {
     pub fn document(&self, format: Format) -> anyhow::Result<String> {
         let result = |line: &Line| {
             let mut value = json!({
-                "kind": line.kind,
-                "name": line.name,
+                "kind": line.target.kind.name(),
+                "name": line.target.name,
                 "operation": word(line.operation).0,
-                "at": line.at,
             });
+            if let Some(at) = &line.target.at {
+                value["at"] = at.clone().into();
+            }
             for (name, object) in [("before", &line.before), ("after", &line.after)] {
                 if let Some(object) = object {
                     value[name] = output::object(object);
@@ -187,7 +209,7 @@ mod tests {
             result("Secret", "key", Operation::Updated, secret().encode(), secret().encode()),
             result("Group", "team", Operation::Unchanged, Vec::new(), Vec::new()),
         ];
-        Report::new(&documents, ApplyResponse { results, index: 7 }, dry_run).unwrap()
+        Report::new(documents.iter().map(Target::from).collect(), ApplyResponse { results, index: 7 }, dry_run).unwrap()
     }
 
     #[test]
@@ -233,6 +255,6 @@ mod tests {
     #[test]
     fn an_answer_of_another_length_is_refused() {
         let documents = parse("a.yaml", "kind: Group\nmetadata: {name: team}\nspec: {}\n", &Limits::default()).unwrap();
-        assert!(Report::new(&documents, ApplyResponse::default(), false).is_err());
+        assert!(Report::new(documents.iter().map(Target::from).collect(), ApplyResponse::default(), false).is_err());
     }
 }

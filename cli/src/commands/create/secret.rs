@@ -1,20 +1,16 @@
 //! `create secret`: a value, or a certificate with its key.
 
-use std::{
-    fs::File,
-    io::{self, IsTerminal, Read},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 use octelium_api::core::{
     Secret,
-    secret::{self, Data, Spec, data, spec},
+    secret::{Data, Spec, data, spec},
 };
 
 use super::{named, tell};
-use crate::{Usage, output::Format, session::Cluster};
+use crate::{Usage, input, output::Format, session::Cluster};
 
 /// The server takes no more, in bytes.
 const VALUE_BYTES_MAX: u64 = 512 << 10;
@@ -24,12 +20,18 @@ const VALUE_BYTES_MAX: u64 = 512 << 10;
 pub struct Arguments {
     /// Its name
     name: String,
-    /// The value; others on this machine can see it while the command runs, so better use --file or the prompt
-    #[arg(long, allow_hyphen_values = true)]
-    value: Option<String>,
-    /// A file with the value, or `-` for stdin; its bytes are stored as they are
-    #[arg(short, long, value_name = "PATH|-")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    content: Content,
+    /// Print the Secret, without its value, instead of a sentence
+    #[arg(short, long, visible_alias = "output", value_enum)]
+    out: Option<Format>,
+}
+
+/// What a Secret is to hold.
+#[derive(Debug, clap::Args)]
+pub struct Content {
+    #[command(flatten)]
+    source: input::Source,
     /// What the Secret holds; default: cert where --cert is given, else value
     #[arg(long, value_enum)]
     r#type: Option<Type>,
@@ -39,9 +41,6 @@ pub struct Arguments {
     /// A file with the certificate's PEM private key
     #[arg(long, value_name = "PATH", requires = "cert")]
     cert_key: Option<PathBuf>,
-    /// Print the Secret, without its value, instead of a sentence
-    #[arg(short, long, visible_alias = "output", value_enum)]
-    out: Option<Format>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -55,64 +54,47 @@ enum Type {
 /// # Errors
 /// If the value can't be read, or the server refuses.
 pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result<()> {
-    let (spec, data) = match (&arguments.cert, &arguments.cert_key) {
-        (Some(_), Some(_)) if arguments.r#type == Some(Type::Value) => {
-            return Err(Usage("--cert and --type value exclude each other".into()).into());
-        }
-        (Some(cert), Some(key)) => certificate(cert, key)?,
-        _ if arguments.r#type == Some(Type::Cert) => {
-            return Err(Usage("--type cert needs --cert and --cert-key".into()).into());
-        }
-        _ => (Spec::default(), data::Type::ValueBytes(value(arguments)?)),
-    };
+    let (public, data) = arguments.content.read(&arguments.name)?;
     let secret = Secret {
         metadata: Some(named(&arguments.name)),
-        spec: Some(spec),
-        data: Some(Data { r#type: Some(data) }),
+        spec: Some(Spec { data: public }),
+        data: Some(data),
         ..Default::default()
     };
     let created = cluster.core(async |core| core.create_secret(secret.clone()).await).await?;
     tell(&created.into(), arguments.out)
 }
 
-/// The chain is public and lies in `spec`; the key is not.
-fn certificate(cert: &Path, key: &Path) -> anyhow::Result<(Spec, secret::data::Type)> {
-    let text = |path: &Path| -> anyhow::Result<String> {
-        String::from_utf8(read(path)?).with_context(|| format!("{} is not PEM", path.display()))
-    };
-    let spec = Spec { data: Some(spec::Data { r#type: Some(spec::data::Type::Value(text(cert)?)) }) };
-    Ok((spec, data::Type::Value(text(key)?)))
-}
-
-/// The file's bytes, else the value given, else what is typed.
-fn value(arguments: &Arguments) -> anyhow::Result<Vec<u8>> {
-    let value = if let Some(path) = &arguments.file {
-        return read(path);
-    } else if let Some(value) = &arguments.value {
-        value.clone()
-    } else if io::stdin().is_terminal() {
-        rpassword::prompt_password(format!("Value of Secret `{}`: ", arguments.name))?
-    } else {
-        return Err(Usage("no value: give --value, --file PATH, or --file - for stdin".into()).into());
-    };
-    checked(value.into_bytes()).context("the value")
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let shown = || path.display().to_string();
-    if path == Path::new("-") {
-        io::stdin().lock().take(VALUE_BYTES_MAX + 1).read_to_end(&mut bytes).context("stdin")?;
-        return checked(bytes).context("stdin");
+impl Content {
+    /// The public part, which only a certificate has, and the secret one; typed at the terminal where no flag says it.
+    ///
+    /// # Errors
+    /// If the flags contradict each other, or the value can't be read.
+    pub fn read(&self, name: &str) -> anyhow::Result<(Option<spec::Data>, Data)> {
+        let (public, data) = match (&self.cert, &self.cert_key) {
+            (Some(_), Some(_)) if self.r#type == Some(Type::Value) => {
+                return Err(Usage("--cert and --type value exclude each other".into()).into());
+            }
+            (Some(cert), Some(key)) => {
+                // The chain is public and lies in `spec`; the key is not.
+                let chain = spec::Data { r#type: Some(spec::data::Type::Value(text(cert)?)) };
+                (Some(chain), data::Type::Value(text(key)?))
+            }
+            _ if self.r#type == Some(Type::Cert) => {
+                return Err(Usage("--type cert needs --cert and --cert-key".into()).into());
+            }
+            _ => {
+                let value = match self.source.read(VALUE_BYTES_MAX)? {
+                    Some(value) => value,
+                    None => input::typed(&format!("Value of Secret `{name}`: "), VALUE_BYTES_MAX)?,
+                };
+                (None, data::Type::ValueBytes(value))
+            }
+        };
+        Ok((public, Data { r#type: Some(data) }))
     }
-    File::open(path).with_context(shown)?.take(VALUE_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(shown)?;
-    checked(bytes).with_context(shown)
 }
 
-fn checked(bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-    match bytes.len() as u64 {
-        0 => bail!("is empty"),
-        1..=VALUE_BYTES_MAX => Ok(bytes),
-        _ => bail!("is larger than {VALUE_BYTES_MAX} bytes"),
-    }
+fn text(path: &Path) -> anyhow::Result<String> {
+    String::from_utf8(input::read(path, VALUE_BYTES_MAX)?).with_context(|| format!("{} is not PEM", path.display()))
 }
