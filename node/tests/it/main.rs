@@ -12,6 +12,7 @@ mod identity;
 mod policy;
 mod process;
 mod routing;
+mod sdk;
 mod secretless;
 mod services;
 mod support;
