@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::large_futures, reason = "tests are the edge of their program")]
 
 mod access_log;
+mod access_matrix;
 mod bad_input;
 mod bodies;
 mod cluster;

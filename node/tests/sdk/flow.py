@@ -1,6 +1,7 @@
 """The official Python SDK, as PyPI has it, against a node: log-ins, resources, errors, a Service, refresh, log-out.
 
-Started by `node/tests/it/sdk.rs`, the token of an administrator in ROOT_TOKEN. Prints a line for each step and exits with 1 at the first difference.
+Started by `node/tests/it/sdk.rs`, an administrator's authentication token in ROOT_TOKEN. Prints a line for each step and exits with
+1 at the first difference.
 
 The SDK speaks to `octelium-api.<domain>` and `<domain>`, both on port 443. The event loop below says where that is, as
 `curl --connect-to` does: names, TLS and requests stay those of port 443, and the test needs neither root nor /etc/hosts.
