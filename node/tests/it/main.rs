@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on may stop; clippy.toml exempts only the test functions")]
 #![allow(clippy::disallowed_methods, clippy::large_futures, reason = "tests are the edge of their program")]
 
+mod acceptance;
 mod access_log;
 mod access_matrix;
 mod bad_input;
