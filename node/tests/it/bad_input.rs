@@ -1,6 +1,10 @@
 //! Bad input of every kind: each has its error, and nothing changes (the "bad input" list; spec: data plane §2, P3).
 
-use octelium_api::control::{ApplyRequest, Change, change};
+use octelium_api::{
+    control::{ApplyRequest, Change, change},
+    core::Region,
+    meta::Metadata,
+};
 use prost::Message;
 use serde_json::json;
 use tonic::Code;
@@ -268,10 +272,17 @@ async fn unknown_kinds_and_fields_are_refused() {
     let Some(change::Change::Put(bytes)) = user.change.clone() else { panic!("a put") };
     // Field 99, a varint.
     let unknown = [bytes.as_slice(), &[0x98, 0x06, 0x01]].concat();
+    let metadata = Some(Metadata { name: "eu".to_owned(), ..Metadata::default() });
+    let region = Region { metadata, spec: Some(<_>::default()), ..Region::default() }.encode_to_vec();
     let change = |kind: &str, change| Change { kind: kind.to_owned(), change, ..Change::default() };
     for (what, change, field) in [
         ("an unknown kind", change("Gadget", Some(change::Change::Put(bytes.clone()))), "changes[0].kind"),
-        ("a kind of later", change("Device", Some(change::Change::Put(bytes.clone()))), "changes[0].kind"),
+        ("another kind's fields", change("Device", Some(change::Change::Put(bytes.clone()))), "changes[0].put"),
+        (
+            "a kind that the cluster makes",
+            change("Region", Some(change::Change::Put(region))),
+            "changes[0].metadata.name",
+        ),
         ("nothing", change("User", None), "changes[0]"),
         ("an unknown field", change("User", Some(change::Change::Put(unknown.clone()))), "changes[0].put"),
         ("no message", change("User", Some(change::Change::Put(vec![0xff; 9]))), "changes[0].put"),
