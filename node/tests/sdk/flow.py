@@ -3,8 +3,9 @@
 Started by `node/tests/it/sdk.rs`, an administrator's authentication token in ROOT_TOKEN. Prints a line for each step and exits with
 1 at the first difference.
 
-The SDK speaks to `octelium-api.<domain>` and `<domain>`, both on port 443. The event loop below says where that is, as
-`curl --connect-to` does: names, TLS and requests stay those of port 443, and the test needs neither root nor /etc/hosts.
+The SDK speaks to `octelium-api.<domain>`, `<domain>` and the Services' names, all on port 443. With `--address` the event loop below
+says where that is, as `curl --connect-to` does: names, TLS and requests stay those of port 443, and the test needs neither root nor
+/etc/hosts. Without it the names lead where the machine says, to a node that was not started by a test.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Node:
     """Where the node is and what it trusts."""
 
     domain: str
-    address: tuple[str, int]
+    address: tuple[str, int] | None
     ca: str
     root_token: str
     upstream: str
@@ -61,7 +62,8 @@ class Loop(asyncio.SelectorEventLoop):
 
     async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
         name = host.decode() if isinstance(host, bytes) else str(host)
-        if port == 443 and (name == self._node.domain or name.endswith("." + self._node.domain)):
+        is_ours = name == self._node.domain or name.endswith("." + self._node.domain)
+        if self._node.address and port == 443 and is_ours:
             host, port = self._node.address
         return await super().getaddrinfo(host, port, **hints)
 
@@ -467,6 +469,7 @@ async def flow(node: Node) -> None:
             for kind in kinds(node):
                 await resources(kind, root, nobody)
         await log_ins(node, root)
+        await root.core_v1.delete_user(meta.DeleteOptions(name="nobody"))
         denied = root.core_v1.delete_namespace(meta.DeleteOptions(name="octelium"))
         await expect_status("what belongs to the system is deleted", Status.PERMISSION_DENIED, denied)
         await root.logout()
@@ -476,12 +479,13 @@ async def flow(node: Node) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", required=True)
-    parser.add_argument("--address", required=True, help="where the node speaks TLS: ADDRESS:PORT")
+    parser.add_argument("--address", help="where the node speaks TLS, ADDRESS:PORT, if its names don't lead there")
     parser.add_argument("--ca", required=True, help="the certificate to trust, a PEM file")
     parser.add_argument("--upstream", required=True, help="the URL of an upstream that answers with JSON")
     given = parser.parse_args()
-    host, port = given.address.rsplit(":", 1)
-    node = Node(given.domain, (host, int(port)), given.ca, os.environ["ROOT_TOKEN"], given.upstream)
+    host, _, port = (given.address or "").rpartition(":")
+    address = (host, int(port)) if port else None
+    node = Node(given.domain, address, given.ca, os.environ["ROOT_TOKEN"], given.upstream)
     with asyncio.Runner(loop_factory=lambda: Loop(node)) as runner:
         try:
             runner.run(flow(node))
