@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on may stop; clippy.toml exempts only the test functions")]
 #![allow(clippy::disallowed_methods, clippy::large_futures, reason = "tests are the edge of their program")]
 
+mod acceptance;
 mod access_log;
+mod access_matrix;
 mod bad_input;
 mod bodies;
 mod cluster;
@@ -13,6 +15,7 @@ mod oauth2;
 mod policy;
 mod process;
 mod routing;
+mod sdk;
 mod secretless;
 mod services;
 mod support;

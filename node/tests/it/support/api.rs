@@ -138,6 +138,13 @@ impl Api {
         client.unary(Request::new(message), path, Bytes).await.map(drop)
     }
 
+    /// Calls any method, of whatever shape, with one empty message. What comes after the answer's head isn't awaited.
+    pub async fn knock(&self, path: String) -> Result<(), Status> {
+        let mut client = tonic::client::Grpc::new(InterceptedService::new(self.channel.clone(), self.shows.clone()));
+        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        client.server_streaming(Request::new(Vec::new()), path.try_into().unwrap(), Bytes).await.map(drop)
+    }
+
     /// Applies documents that must be fine.
     pub async fn apply(&self, documents: &[Value]) -> ApplyResponse {
         self.apply_text(&manifest::text(documents)).await
