@@ -339,12 +339,7 @@ async def expect_answer(client: OcteliumClient, url: str, wanted: int) -> None:
 
 
 async def whoami(client: OcteliumClient, name: str) -> None:
-    try:
-        status = await client.user_v1.get_status(GetStatusRequest())
-    except GRPCError as error:
-        expect(f"get_status ({error.message})", error.status, Status.UNIMPLEMENTED)
-        print("not yet: user API, get_status", flush=True)
-        return
+    status = await client.user_v1.get_status(GetStatusRequest())
     expect("get_status: domain", status.domain, client.domain)
     expect("get_status: User", status.user.metadata.name, name)
     expect("get_status: Session", bool(status.session.metadata.name), True)
