@@ -33,7 +33,7 @@ use crate::{
 /// What `octeliumctl` is asked to do.
 #[derive(Debug, Parser)]
 #[command(name = "octeliumctl", version, about = "Administers an Octelium cluster", propagate_version = true)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = exit::HELP, next_help_heading = "Global options")]
 pub struct Arguments {
     /// The cluster's domain; default: currentDomain of <home>/config.yaml
     #[arg(long, env = "OCTELIUM_DOMAIN", global = true, add = ArgValueCandidates::new(names::domains))]

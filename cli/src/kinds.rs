@@ -30,8 +30,8 @@ const NAMES: &[(Kind, &[&str])] = &[
     (Kind::Device, &["device", "dev", "devices"]),
     (Kind::Authenticator, &["authenticator", "authn", "authen", "authenticators"]),
     (Kind::IdentityProvider, &["identityprovider", "idp", "identityproviders"]),
-    (Kind::Config, &["config", "cfg", "conf"]),
-    (Kind::Region, &["region", "rgn"]),
+    (Kind::Config, &["config", "cfg", "conf", "configs"]),
+    (Kind::Region, &["region", "rgn", "regions"]),
     (Kind::Gateway, &["gateway", "gw", "gws", "gateways"]),
 ];
 
@@ -265,7 +265,7 @@ pub fn row(object: &Object, now: SystemTime) -> Vec<String> {
             ]
         }
         Object::IdentityProvider(provider) => {
-            let r#type = provider.status.clone().unwrap_or_default();
+            let r#type = provider.status.unwrap_or_default();
             let r#type = word(r#type.r#type().as_str_name(), "TYPE_UNKNOWN");
             vec![name, r#type, age, yes(provider.spec.as_ref().is_some_and(|spec| spec.is_disabled))]
         }

@@ -12,6 +12,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use octelium_api::{Object, manifest};
 use serde_json::Value;
 
+/// Tables aren't squeezed into fewer columns than these.
+const WIDTH_MIN: u16 = 40;
+
 /// A form for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -190,7 +193,8 @@ pub fn line(cells: &[String]) -> String {
 pub fn table(columns: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    if io::stdout().is_terminal() {
+    // Some terminals say that they have no width, into which nothing fits.
+    if io::stdout().is_terminal() && table.width().is_some_and(|width| width >= WIDTH_MIN) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table.set_header(columns.iter().map(|column| column.to_uppercase()));

@@ -1,7 +1,7 @@
 //! Lists that are longer than a page.
 
 use octelium_api::{
-    Kind,
+    Kind, Object,
     meta::{CommonListOptions, ListResponseMeta, ObjectReference},
 };
 use tonic::Code;
@@ -61,17 +61,24 @@ pub async fn all(
     Ok(all)
 }
 
-/// Every resource of a kind, in the server's order; the ClusterConfig is the only one of its kind.
+/// Every resource of a kind, in the server's order; the ClusterConfig is the only one of its kind. `None`: the server has no
+/// such kind yet, and so no such resources either.
 ///
 /// # Errors
 /// A [`Refusal`].
-pub async fn every(cluster: &mut Cluster, kind: Kind) -> anyhow::Result<Vec<octelium_api::Object>> {
+pub async fn every(cluster: &mut Cluster, kind: Kind) -> anyhow::Result<Option<Vec<Object>>> {
     if kind == Kind::ClusterConfig {
-        return Ok(vec![cluster.core(async |core| kinds::get(core, kind, "").await).await?]);
+        return Ok(Some(vec![cluster.core(async |core| kinds::get(core, kind, "").await).await?]));
     }
     let common = CommonListOptions { items_per_page: ITEMS_PER_PAGE, ..Default::default() };
-    let page = all(cluster, kind, common, None).await?;
+    let page = match all(cluster, kind, common, None).await {
+        Ok(page) => page,
+        Err(error) if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.code() == Code::Unimplemented) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
     // Half a list would make a half export, and a prune that misses what it should find.
     anyhow::ensure!(!page.meta.has_more, "there are more resources of kind {kind} than can be listed");
-    Ok(page.items)
+    Ok(Some(page.items))
 }

@@ -122,6 +122,10 @@ fn base_name(path: &Path) -> Option<String> {
 /// # Errors
 /// If anything is wrong with any of them; every complaint was printed then.
 pub fn read(arguments: &Arguments) -> anyhow::Result<Vec<Document>> {
+    if arguments.path != Path::new("-") {
+        // What isn't there is no reason to speak of owners.
+        std::fs::metadata(&arguments.path).with_context(|| arguments.path.display().to_string())?;
+    }
     let owner = arguments.owner()?;
     if arguments.selector.as_ref().is_some_and(|selector| !selector.asks_for_a_label()) {
         return Err(Usage("--prune needs a selector that asks for a label, such as key=value or key".into()).into());

@@ -198,7 +198,9 @@ fn save(home: &Path, path: &Path, document: &Document) -> anyhow::Result<()> {
         output::note("the comments in config.yaml are not kept");
     }
     config::make_private_directory(home).with_context(|| home.display().to_string())?;
-    let mut file = Private::begin(path, true)?;
+    // What a link leads to is replaced, not the link.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut file = Private::begin(&path, true)?;
     file.write(serde_saphyr::to_string(document)?.as_bytes())?;
     file.finish()
 }

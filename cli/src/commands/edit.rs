@@ -69,6 +69,7 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
         Ok(before) => before,
         Err(error) => return Err(names::with_hint(cluster, kind, &name, error).await),
     };
+    outlive_interrupts()?;
     let file = Draft::new(kind, before.name())?;
     match edit(cluster, &editor, &before, &file).await {
         Ok(sentence) => Ok(output::result(&sentence)?),
@@ -189,6 +190,19 @@ fn editor() -> Result<String, Usage> {
     }
 }
 
+/// Ctrl-C is for the editor: it must not end this program, which would forget the text.
+#[cfg(unix)]
+fn outlive_interrupts() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // From the first registration on, the signal no longer ends the process.
+    signal(SignalKind::interrupt()).map(drop)
+}
+
+#[cfg(not(unix))]
+fn outlive_interrupts() -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Waits until the editor is closed.
 fn open(editor: &str, path: &Path) -> anyhow::Result<()> {
     let mut command = if cfg!(unix) {
@@ -210,7 +224,7 @@ fn open(editor: &str, path: &Path) -> anyhow::Result<()> {
 struct Draft {
     path: PathBuf,
     /// Removes the file at the end.
-    file: std::cell::RefCell<Option<TempPath>>,
+    file: TempPath,
 }
 
 impl Draft {
@@ -219,7 +233,7 @@ impl Draft {
         // Such files are made with mode 0600.
         let file = tempfile::Builder::new().prefix(&prefix).suffix(".yaml").tempfile().context("temporary file")?;
         let path = file.path().to_owned();
-        Ok(Self { path, file: std::cell::RefCell::new(Some(file.into_temp_path())) })
+        Ok(Self { path, file: file.into_temp_path() })
     }
 
     fn write(&self, text: &str) -> anyhow::Result<()> {
@@ -233,11 +247,9 @@ impl Draft {
     }
 
     /// Leaves the file where it is, and says where.
-    fn keep(&self, error: anyhow::Error) -> anyhow::Error {
-        if let Some(path) = self.file.borrow_mut().take() {
-            // Fails only where the file is gone already.
-            path.keep().ok();
-        }
+    fn keep(self, error: anyhow::Error) -> anyhow::Error {
+        // Fails only where the file is gone already.
+        self.file.keep().ok();
         let exit = exit::of(&error);
         Failure::new(exit, format!("{error:#}\nWhat you wrote is in {}", self.path.display())).into()
     }

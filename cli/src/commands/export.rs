@@ -57,7 +57,10 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
     let (mut files, mut exported) = (Vec::new(), 0);
     for kind in EXPORTED.into_iter().filter(chosen) {
         progress.say(format!("reading resources: {kind}"));
-        let mut objects = pages::every(cluster, kind).await?;
+        let Some(mut objects) = pages::every(cluster, kind).await? else {
+            output::note(&format!("the server has no resources of kind {kind} yet"));
+            continue;
+        };
         objects.retain(|object| is_wanted(object, arguments.include_system));
         if !objects.is_empty() {
             exported += objects.len();

@@ -57,6 +57,15 @@ fn what_was_written_is_applied() {
 }
 
 #[test]
+fn an_interrupt_is_for_the_editor() {
+    let server = start();
+    let script = editor(&server, "kill -INT $PPID; sed -i 's/8080/8083/' \"$1\"\n");
+    let run = server.run_with(&["edit", "svc", "api"], &[("EDITOR", &format!("exec {script}"))], b"");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(port(&server), 8083);
+}
+
+#[test]
 fn no_change_and_no_text_change_nothing() {
     let server = start();
     assert_eq!(edit(&server, "true\n").out, "Service api.default is as it was\n");

@@ -140,7 +140,7 @@ fn wrong_arguments_exit_with_two() {
         &["delete", "svc"],
         &["delete", "cc", "default"],
         &["apply"],
-        &["apply", "x", "--prune"],
+        &["apply", "-", "--prune"],
         &["apply", "-", "--prune", "-l", "!team"],
         &["apply", "x", "--include", "Pod"],
         &["get", "svc", "-o", "jsonpath={.items["],

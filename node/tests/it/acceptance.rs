@@ -4,15 +4,16 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use octelium_api::{
+    control::SetLockRequest,
     core::{IdentityProvider, ListUserOptions, User, identity_provider, session::spec::State, user},
-    meta::{Duration, Metadata, duration},
+    meta::{Duration, Metadata, ObjectReference, duration},
 };
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::support::{
-    api::{Api, deletion, violations},
+    api::{Api, Login, deletion, violations},
     cluster::{Cluster, DOMAIN},
     http::{Answer, Call, get, post},
     manifest::{merge, resource, service, workload},
@@ -269,6 +270,52 @@ async fn o_01_to_o_16_the_token_endpoint_on_the_wire() {
         let answer = ask(&cluster, &good, &[]).await;
         assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid_request")));
     }
+}
+
+/// G-04, G-05, G-19, N-09, O-07: a lock holds against everything that its subject may do, from the next request on, and ends as
+/// it began.
+#[tokio::test]
+async fn n_09_o_07_who_is_locked_does_nothing_until_the_lock_ends() {
+    let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
+    cluster.api.apply(&[service("svc", &upstream.url(), json!({}))]).await;
+    let set_lock = async |kind: &str, name: &str, is_locked: bool| {
+        let reference = ObjectReference { name: name.to_owned(), ..ObjectReference::default() };
+        let request = SetLockRequest { kind: kind.to_owned(), r#ref: Some(reference), is_locked };
+        cluster.api.control().set_lock(request).await.unwrap();
+    };
+    let reason = async |token: &str| {
+        let answer = cluster.call(&get("svc", "/").token(token)).await;
+        if answer.status == 200 { String::new() } else { cluster.reason_of(&answer).await }
+    };
+
+    let login = cluster.api.login("alice", json!({}), &[]).await;
+    let name = cluster.api.session_of(&cluster, &login.access).await.metadata.unwrap().name;
+    set_lock("Session", &name, true).await;
+    assert_eq!(reason(&login.access).await, "SESSION_LOCKED");
+    assert_eq!(code(cluster.api.refresh(&login.refresh).await), Code::Unauthenticated);
+    let disabled = resource("User", "alice", json!({ "type": "WORKLOAD", "isDisabled": true }));
+    cluster.api.apply(&[disabled]).await;
+    assert_eq!(reason(&login.access).await, "SESSION_LOCKED", "the first gate answers");
+    cluster.api.apply(&[workload("alice")]).await;
+    set_lock("Session", &name, false).await;
+    assert_eq!(reason(&login.access).await, "");
+    let login = Login { access: cluster.api.refresh(&login.refresh).await.unwrap().access_token, ..login };
+
+    set_lock("User", "alice", true).await;
+    assert_eq!(reason(&login.access).await, "USER_LOCKED");
+    assert_eq!(code(cluster.api.try_log_in(&login.shown, &[]).await), Code::PermissionDenied);
+    set_lock("User", "alice", false).await;
+    assert_eq!(reason(&login.access).await, "");
+
+    let (id, secret) = cluster.api.oauth2_client("robot").await;
+    let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+    let token = ask(&cluster, &form, &[]).await.json()["access_token"].as_str().unwrap().to_owned();
+    let name = cluster.api.session_of(&cluster, &token).await.metadata.unwrap().name;
+    set_lock("Session", &name, true).await;
+    let refused = ask(&cluster, &form, &[]).await;
+    assert_eq!((refused.status, refused.json()["error"].as_str()), (400, Some("invalid_client")));
+    set_lock("Session", &name, false).await;
+    assert_eq!(ask(&cluster, &form, &[]).await.status, 200);
 }
 
 /// what isn't published has no name that a browser or an SDK could reach, whoever asks.

@@ -48,7 +48,7 @@ pub async fn find(cluster: &mut Cluster, arguments: &Arguments, documents: &[Doc
             continue;
         }
         progress.say(format!("looking for what to delete: {kind}"));
-        let mut objects = pages::every(cluster, kind).await?;
+        let Some(mut objects) = pages::every(cluster, kind).await? else { continue };
         objects.retain(|object| {
             !described.contains(&id(kind, object.name()))
                 && !object.metadata().is_some_and(|metadata| metadata.is_system)

@@ -1,6 +1,9 @@
 //! `get --watch`: what there is, and then each change of it.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use octelium_api::{Kind, Object, control::WaitForChangeRequest};
 use serde_json::json;
@@ -98,10 +101,9 @@ fn compare(shown: &Shown, now: &[Object]) -> Vec<(Event, Object)> {
         Some(before) if before != object => Some((Event::Changed, object.clone())),
         Some(_) => None,
     });
-    let gone = shown
-        .values()
-        .filter(|before| !now.iter().any(|object| object.uid() == before.uid()))
-        .map(|before| (Event::Deleted, before.clone()));
+    let present: BTreeSet<_> = now.iter().map(Object::uid).collect();
+    let gone =
+        shown.values().filter(|before| !present.contains(before.uid())).map(|before| (Event::Deleted, before.clone()));
     come.chain(gone).collect()
 }
 

@@ -105,13 +105,15 @@ fn answer(credential: &Credential, token: String) -> CredentialToken {
 fn access_session(plan: &mut Plan, credential: &Credential) -> Result<Id, Refusal> {
     let client = ClientInfo::default();
     let uid = credential.metadata.as_ref().map_or("", |metadata| &metadata.uid);
-    let mut owned = plan.state().owned_by(Kind::Session, uid);
-    let owned = owned.find(|stored| {
-        plan.get(Kind::Session, stored.object.uid()).is_some()
-            && match &stored.object {
-                Object::Session(session) => belongs_to(session, uid) && session::is_unexpired(session, plan.now()),
-                _ => false,
-            }
+    let state = plan.state().clone();
+    let owned = state.owned_by(Kind::Session, uid).find(|stored| match &stored.object {
+        // One that this change ends doesn't go on.
+        Object::Session(session) => {
+            plan.get(Kind::Session, stored.object.uid()).is_some()
+                && belongs_to(session, uid)
+                && session::is_unexpired(session, plan.now())
+        }
+        _ => false,
     });
     if let Some(stored) = owned.cloned() {
         let Object::Session(mut session) = stored.object.clone() else { return Err(gone()) };

@@ -14,6 +14,8 @@ use tonic::Code;
 use super::{Id, Plan, Step, is_system};
 use crate::refusal::Violation;
 
+/// Where the control API is.
+const API_NAMESPACE: &str = "octelium-api";
 /// So many referrers are named.
 const REFERRERS_SHOWN: usize = 5;
 /// More names than these are not looked for one by one.
@@ -72,6 +74,12 @@ impl Plan {
             }
             Object::Service(_) if before.is_none() => {
                 let (service, namespace) = name::split_service(object.name());
+                // Policies and scopes tell the API by its Namespace.
+                if namespace == API_NAMESPACE {
+                    let message = format!("Namespace `{API_NAMESPACE}` has the cluster's own Services alone");
+                    let path = format!("{path}metadata.name");
+                    return found.push(Violation::coded(Code::PermissionDenied, path, message));
+                }
                 if namespace == name::DEFAULT_NAMESPACE
                     && self.by_name(Kind::Namespace, service).is_some()
                     && service != namespace

@@ -86,6 +86,7 @@ impl Process {
     }
 
     /// As the system numbers it.
+    #[allow(dead_code, reason = "the bench `scale` shares this file")]
     pub fn id(&self) -> u32 {
         self.child.id().unwrap()
     }
