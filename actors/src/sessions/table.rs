@@ -77,7 +77,10 @@ impl Table {
                 Object::User(_) => drop(users.insert(any.object.uid().to_owned())),
                 Object::Session(_) => drop(sessions.insert(any.object.uid().to_owned())),
                 Object::Group(_) => drop(groups.insert(any.object.name().to_owned())),
-                Object::Credential(_) => drop(credentials.insert(any.object.uid().to_owned())),
+                // Each log-in counts one more use of it, which means nothing to the Sessions that it made.
+                Object::Credential(_) if before.map(says_of_sessions) != after.map(says_of_sessions) => {
+                    credentials.insert(any.object.uid().to_owned());
+                }
                 Object::Policy(_) => policies_changed = true,
                 _ => {}
             }
@@ -228,9 +231,12 @@ fn credential_uid(status: Option<&core::session::Status>) -> Option<&str> {
 fn credential_state(state: &State, status: &session::Status) -> CredentialState {
     // One that is gone was used up (deleting it by hand ends its Sessions in the same change).
     let stored = credential_uid(Some(status)).and_then(|uid| state.get(Kind::Credential, uid));
-    let Some(Object::Credential(credential)) = stored.map(|stored| &stored.object) else {
-        return CredentialState::default();
-    };
+    stored.map(says_of_sessions).unwrap_or_default()
+}
+
+/// What a Credential says about the Sessions that it made.
+fn says_of_sessions(stored: &Arc<Stored>) -> CredentialState {
+    let Object::Credential(credential) = &stored.object else { return CredentialState::default() };
     let spec: credential::Spec = credential.spec.clone().unwrap_or_default();
     CredentialState {
         is_off: spec.is_disabled || credential.status.as_ref().is_some_and(|status| status.is_locked),
