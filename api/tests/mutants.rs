@@ -291,6 +291,10 @@ fn difference(text: &str, object: &Object) -> Option<String> {
     for (path, value) in &written {
         match held.get(path) {
             Some(held) if same(held, value) => {}
+            // An enum's number may stand for its name.
+            Some(held)
+                if value.parse::<u8>().is_ok() && held.chars().all(|char| char.is_ascii_uppercase() || char == '_') => {
+            }
             // What is as if it weren't there isn't kept.
             None if matches!(value.as_str(), "false" | "0" | "" | "[]") || value.parse() == Ok(0.0) => {}
             // Zero values of enums have names.
