@@ -13,6 +13,7 @@ mod alias;
 mod places;
 mod read;
 mod scalar;
+mod strays;
 mod suggest;
 mod tree;
 mod write;
@@ -74,7 +75,7 @@ pub struct Document {
     pub object: Object,
     /// Where it begins.
     pub at: Position,
-    /// What was understood although it is spelled otherwise.
+    /// What was understood although it is spelled otherwise, or may be meant otherwise.
     pub notes: Vec<Note>,
     places: Places,
 }
@@ -87,7 +88,7 @@ impl Document {
     }
 }
 
-/// An alias was normalised.
+/// An alias was normalised, or something is read as it stands that may be meant otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// Where it stands.

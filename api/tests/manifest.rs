@@ -164,6 +164,37 @@ fn short_spellings_are_normalised_and_noted() {
 }
 
 #[test]
+fn members_that_were_indented_too_far_are_noted() {
+    let notes = |text: &str| -> Vec<String> {
+        parse(text)[0].notes.iter().map(|note| format!("{} {}", note.at, note.text)).collect()
+    };
+    // What was a member of `spec` is free data now, and denies nothing.
+    assert_eq!(
+        notes("kind: Group\nmetadata: {name: g1}\nspec:\n  attrs:\n    a: 1\n    authorization: {policies: [p1]}\n"),
+        ["test.yaml:6:5 `authorization` is free data here; if the member is meant, indent it less"]
+    );
+    assert_eq!(
+        notes("kind: Policy\nmetadata: {name: p1}\nspec:\n  attrs:\n    a:\n      - isDisabled: true\n"),
+        ["test.yaml:6:9 `isDisabled` is free data here; if the member is meant, indent it less"]
+    );
+    assert_eq!(
+        notes(
+            "kind: User\nmetadata:\n  name: u1\n  description: |\n    Text\n    spec: no\n      isDisabled: true\nspec: {type: HUMAN}\n"
+        ),
+        ["test.yaml:5:5 a line of this text begins with `isDisabled:`; if the member is meant, indent it less"]
+    );
+    // Other words are data, and so is one that stands at its place as well.
+    for text in [
+        "kind: User\nmetadata: {name: u1}\nspec:\n  type: HUMAN\n  attrs: {type: x, rules: [1], priority: 2}\n",
+        "kind: Group\nmetadata: {name: g1, description: 'rules: none'}\nspec: {}\n",
+        "kind: Group\nmetadata:\n  name: g1\n  description: |\n    Text\n    ruleset: x\n    see rules: y\n    rules:x\nspec: {}\n",
+        "kind: Secret\nmetadata: {name: s1}\nspec: {}\ndata:\n  value: |\n    a\n    rules: x\n",
+    ] {
+        assert_eq!(notes(text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
 fn positions_are_found_or_their_ancestors() {
     let text = "# a comment\nkind: Policy\nmetadata:\n  name: p1\nspec:\n  rules:\n  - effect: ALLOW\n    condition:\n      all:\n        of:\n        - match: a\n        - not: b\n";
     let document = &parse(text)[0];

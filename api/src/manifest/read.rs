@@ -10,6 +10,7 @@ use super::{
     Document, ERRORS_MAX, Note, Position, alias,
     places::{Mark, Places},
     scalar::{self, Scalar, found, quote, shorten},
+    strays,
     suggest::{did_you_mean, nearest},
     tree::{Content, Entry, Fault, Node},
 };
@@ -142,6 +143,17 @@ impl Reader<'_> {
         }
     }
 
+    fn note(&mut self, notes: impl IntoIterator<Item = (Mark, String)>) {
+        let source = self.source;
+        // Nobody reads more, and a hostile text could have millions.
+        let room = ERRORS_MAX.saturating_sub(self.notes.len());
+        let notes = notes
+            .into_iter()
+            .take(room)
+            .map(|(at, text)| Note { at: Position { source: source.clone(), line: at.0, column: at.1 }, text });
+        self.notes.extend(notes);
+    }
+
     /// Runs `read` one step further down.
     fn within<T>(&mut self, step: std::fmt::Arguments<'_>, read: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
@@ -190,11 +202,7 @@ impl Reader<'_> {
         };
         let entries = match normalised {
             Some(normalised) => {
-                let source = self.source;
-                self.notes.extend(normalised.notes.into_iter().map(|(at, text)| Note {
-                    at: Position { source: source.clone(), line: at.0, column: at.1 },
-                    text,
-                }));
+                self.note(normalised.notes);
                 for fault in normalised.faults {
                     self.within(format_args!("{}", fault.path), |reader| reader.refuse(fault.at, fault.message));
                 }
@@ -223,6 +231,9 @@ impl Reader<'_> {
                         );
                         reader.refuse(entry.at, message);
                     }
+                }
+                if is_free_form(&field) {
+                    reader.note(strays::in_free_form(descriptor, &entries, &entry.value));
                 }
                 let mut place = Places::new(place(entry));
                 if let Some(value) = reader.field(&field, entry, &mut place)
@@ -303,6 +314,9 @@ impl Reader<'_> {
 
     fn single(&mut self, of: &Type, node: &Node<'_>, places: &mut Places) -> Option<Value> {
         let Type::Message(descriptor) = of else {
+            if !self.secret() {
+                self.note(strays::in_text(node));
+            }
             return match scalar::value(of, node, self.secret()) {
                 Ok(value) => Some(value),
                 Err(message) => {
@@ -403,6 +417,10 @@ impl Reader<'_> {
         };
         Some(prost_types::Value { kind: Some(kind) })
     }
+}
+
+fn is_free_form(field: &FieldDescriptor) -> bool {
+    matches!(field.kind(), Type::Message(message) if message.full_name() == "google.protobuf.Struct")
 }
 
 /// RFC 3339, from year 1 to 9999.

@@ -101,6 +101,15 @@ pub(crate) struct Inner {
 type Sealed = Vec<(String, Arc<[u8]>)>;
 type OpenedKeys = (Sealed, Arc<TokenKeys>);
 
+/// Scopes as callers write them, for whoever feeds arbitrary texts to the reader.
+///
+/// # Errors
+/// A sentence about the first scope that is wrong.
+#[doc(hidden)]
+pub fn parse_scopes(texts: &[String]) -> Result<Vec<octelium_api::core::Scope>, String> {
+    auth::scope::parse_all(texts)
+}
+
 impl Control {
     /// A control plane over `replica`, whose changes show in `views`.
     ///
