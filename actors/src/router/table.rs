@@ -71,11 +71,14 @@ impl Table {
         if policies_changed {
             self.library.retain(new);
         }
-        let touched = self.routes.iter().filter(|(_, (route, _))| {
-            let namespace = route.reference.name.split_once('.').map_or("", |(_, namespace)| namespace);
-            all || policies_changed && route.names_policies || namespaces.contains(namespace)
-        });
-        services.extend(touched.map(|(uid, _)| uid.clone()).collect::<Vec<_>>());
+        // Most changes concern no Service: only these are worth a look at all of them.
+        if all || policies_changed || !namespaces.is_empty() {
+            let touched = self.routes.iter().filter(|(_, (route, _))| {
+                let namespace = route.reference.name.split_once('.').map_or("", |(_, namespace)| namespace);
+                all || policies_changed && route.names_policies || namespaces.contains(namespace)
+            });
+            services.extend(touched.map(|(uid, _)| uid.clone()).collect::<Vec<_>>());
+        }
         for uid in &services {
             self.replace(new, uid);
         }

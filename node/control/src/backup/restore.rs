@@ -205,7 +205,7 @@ fn remove_others(plan: &mut Plan, documents: &[Document], kinds: &[Kind]) {
     }
 }
 
-/// Keys that are there already stay as they are.
+/// A key that differs is replaced, the CA's too: nodes serve with it from their next start on.
 fn put_keys(plan: &mut Plan, contents: &Contents, inner: &Inner) {
     for (name, key) in &contents.keys {
         let present = plan.state().key(name).and_then(|sealed| seal::open_key(&inner.store.sealing, name, sealed));
