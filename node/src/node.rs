@@ -98,7 +98,9 @@ impl Node {
         let root_token = control.bootstrap(identity::generate(&config.domain)?).await?;
         let ips: BTreeSet<_> =
             addresses.iter().map(|listen| listen.address.ip()).filter(|ip| !ip.is_unspecified()).collect();
-        control.announce(replica.node_id(), &ips.into_iter().collect::<Vec<_>>()).await?;
+        if let Err(error) = control.announce(replica.node_id(), &ips.into_iter().collect::<Vec<_>>()).await {
+            tracing::warn!(%error, "this node's Gateway can't be written now");
+        }
         let token_file = config.data_dir.join(ROOT_TOKEN);
         let unused = || control.unused_root_token().filter(|_| !token_file.exists());
         let root_token = root_token.or_else(unused);

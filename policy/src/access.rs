@@ -125,7 +125,7 @@ impl<'a> Input<'a> {
     }
 
     fn request(self) -> Result<&'a dyn Request, EvalError> {
-        self.ctx.request.ok_or(EvalError::Missing)
+        self.ctx.request.ok_or(EvalError::Unknown)
     }
 
     /// The request, if `http` stands where the expression looks for it.
@@ -212,7 +212,7 @@ impl<'a> Input<'a> {
             Access::Grpc(field) => !grpc_field(self.grpc()?, *field).is_empty(),
             Access::Subject(which, path) if path.is_empty() => self.subject(*which).is_some(),
             Access::Whole(Node::Ctx) => true,
-            Access::Whole(Node::Request) => self.ctx.request.is_some(),
+            Access::Whole(Node::Request) => self.request().map(|_| true)?,
             Access::Whole(Node::Http(via)) => {
                 self.request()?;
                 self.http(*via).is_ok()
@@ -233,9 +233,7 @@ impl<'a> Input<'a> {
         let mut entries: Vec<(&str, Value)> = Vec::new();
         match node {
             Node::Ctx => {
-                if self.ctx.request.is_some() {
-                    entries.push(("request", self.whole(Node::Request, budget)?));
-                }
+                entries.push(("request", self.whole(Node::Request, budget)?));
                 for (name, which) in [
                     ("session", Which::Session),
                     ("user", Which::User),

@@ -67,15 +67,20 @@ fn holds<'a>(node: &'a Node, input: Input<'a>, budget: &mut Budget) -> Result<bo
     }
 }
 
-/// Whether some condition is `wanted`. An error ends the search: what comes later must not hide it.
+/// Whether some condition is `wanted`. An error ends the search: what comes later must not hide it. What only a request could
+/// tell doesn't: another condition may decide without one.
 fn find<'a>(of: &'a [Node], wanted: bool, input: Input<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
+    let mut unknown = false;
     for node in of {
         budget.spend(1)?;
-        if holds(node, input, budget)? == wanted {
-            return Ok(true);
+        match holds(node, input, budget) {
+            Ok(holds) if holds == wanted => return Ok(true),
+            Ok(_) => {}
+            Err(EvalError::Unknown) => unknown = true,
+            Err(error) => return Err(error),
         }
     }
-    Ok(false)
+    if unknown { Err(EvalError::Unknown) } else { Ok(false) }
 }
 
 fn truth<'a>(expr: &'a Expr, input: Input<'a>, budget: &mut Budget) -> Result<bool, EvalError> {

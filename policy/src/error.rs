@@ -43,6 +43,9 @@ pub enum EvalError {
     /// A key, field or index that isn't there, or a selection from null: conditions take it as false.
     #[error("no such key, field or index")]
     Missing,
+    /// There is no request yet, and the value depends on it.
+    #[error("it depends on the request")]
+    Unknown,
     /// The operator or function isn't defined for values of these types.
     #[error("`{0}` is not defined for values of these types")]
     Overload(&'static str),
@@ -64,10 +67,11 @@ pub enum EvalError {
 }
 
 impl EvalError {
-    /// Which of two errors to report: one that says more than "missing", and the budget's before all.
+    /// Which of two errors to report: the budget's before all, then what a request could still change, and last "missing".
     pub(crate) fn worst(self, other: Self) -> Self {
         match (self, other) {
             (Self::Budget, _) | (_, Self::Budget) => Self::Budget,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
             (Self::Missing, other) => other,
             (this, _) => this,
         }

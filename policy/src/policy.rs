@@ -134,11 +134,6 @@ impl Policy {
         rule.condition.evaluate(ctx, self.attrs.as_ref(), budget)
     }
 
-    /// What of `ctx` a rule may read.
-    pub(crate) fn reads_of(rule: &Rule) -> Reads {
-        rule.condition.reads()
-    }
-
     /// Whether anything of the request is read to find out whether its rules count.
     pub(crate) fn enforcement_reads_request(&self) -> bool {
         self.enforcement.iter().any(|rule| rule.condition.reads().request)

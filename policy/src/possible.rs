@@ -1,7 +1,7 @@
 //! Whether some request could be allowed, when only the caller and the Service are known: for lists of what one may use.
 
 use crate::{
-    Budget, Context, Effect, Policy,
+    Budget, Context, Effect, EvalError, Policy,
     policy::{Rule, SLOTS},
 };
 
@@ -15,12 +15,18 @@ enum Known {
 }
 
 /// Whether a request of the caller in `ctx`, which has no request, could be allowed by `policies`. `false` is certain;
-/// `true` is not: rules that read the request are taken to match where they allow, and not to match where they deny.
+/// `true` is not: rules that depend on the request are taken to match where they allow, and not to match where they deny.
 pub fn could_allow<'p>(policies: impl Iterator<Item = &'p Policy> + Clone, ctx: &Context<'_>) -> bool {
     let mut budget = Budget::new();
-    let counted: Vec<_> = policies.map(|policy| (policy, counts(policy, ctx, &mut budget))).collect();
+    let policies: Vec<&Policy> = policies.collect();
+    // Asked for when the first rule of a policy is looked at: a decision wouldn't spend on more either.
+    let mut counted: Vec<Option<Known>> = vec![None; policies.len()];
     for slot in 0..SLOTS {
-        for (policy, counts) in counted.iter().filter(|(policy, _)| policy.used() & (1 << slot) != 0) {
+        for (policy, counts) in policies.iter().zip(&mut counted) {
+            if policy.used() & (1 << slot) == 0 {
+                continue;
+            }
+            let counts = *counts.get_or_insert_with(|| self::counts(policy, ctx, &mut budget));
             for rule in policy.slot(slot) {
                 let matches = match counts {
                     Known::No => continue,
@@ -51,12 +57,10 @@ fn counts(policy: &Policy, ctx: &Context<'_>, budget: &mut Budget) -> Known {
 }
 
 fn matches(policy: &Policy, rule: &Rule, ctx: &Context<'_>, budget: &mut Budget) -> Known {
-    if Policy::reads_of(rule).request {
-        return Known::Depends;
-    }
     match policy.matches(rule, ctx, budget) {
         Ok(true) => Known::Yes,
         Ok(false) => Known::No,
+        Err(EvalError::Unknown) => Known::Depends,
         // As in a decision: a DENY rule that fails denies, an ALLOW rule that fails doesn't match.
         Err(_) if rule.effect == Effect::Deny => Known::Yes,
         Err(_) => Known::No,

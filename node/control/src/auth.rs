@@ -140,6 +140,7 @@ macro_rules! service {
                     token: &request.authentication_token,
                     wanted: Type::AuthToken,
                     verifier: &request.code_verifier,
+                    is_use: true,
                 };
                 let actor = actor("AuthenticateWithAuthenticationToken");
                 let done = credential::log_in(&self.0, &actor, &shown, scopes, &client).await;

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 pub use restore::{Upload, restore};
 
-use crate::{Inner, apply::ANSWER_PREFIX, auth::credential, clock::Now, refusal::Refusal, seal};
+use crate::{Inner, apply::ANSWER_PREFIX, auth::credential, clock::Now, refusal::Refusal, rotation::MIXED_KEY, seal};
 
 const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
 
@@ -132,7 +132,7 @@ fn records(inner: &Inner, state: &State, now: Now) -> Result<Zeroizing<Vec<u8>>,
             records.add(Content::Resource(Resource { kind: kind.name().to_owned(), object, data }))?;
         }
     }
-    for (name, sealed) in state.keys().filter(|(name, _)| !name.starts_with(ANSWER_PREFIX)) {
+    for (name, sealed) in state.keys().filter(|(name, _)| is_kept_key(name)) {
         let key = seal::open_key(&inner.store.sealing, name, sealed).ok_or_else(|| damaged(format!("key `{name}`")))?;
         records.add(Content::Key(Key { name: name.to_owned(), key: key.to_vec() }))?;
     }
@@ -150,4 +150,9 @@ fn is_kept(object: &Object, now: Now) -> bool {
         }
         _ => !is_system,
     }
+}
+
+/// Whether a key belongs into a backup: answers of changes and notes about keys are this cluster's alone.
+fn is_kept_key(name: &str) -> bool {
+    !name.starts_with(ANSWER_PREFIX) && name != MIXED_KEY
 }

@@ -285,7 +285,7 @@ fn policies() -> Vec<Policy> {
             "octelium-api-read-only",
             policy::Spec {
                 rules: only(READS),
-                enforcement_rules: vec![ignore(not(OF_API)), ignore(matching(OF_OTHER_APIS))],
+                enforcement_rules: vec![ignore(not(OF_API)), ignore(matching(OF_OTHER_APIS)), ignore(matching(TOOLS))],
                 ..policy::Spec::default()
             },
         ),

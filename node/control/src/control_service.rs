@@ -1,6 +1,6 @@
 //! What the official API has no call for: `octelium.control.v1.ControlService`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use octelium_api::control::{
@@ -17,6 +17,9 @@ const SERVICE: &str = "octelium.control.v1.ControlService";
 
 /// A backup is sent in parts of this size.
 const PART_BYTES: usize = 256 << 10;
+
+/// A backup that comes slower isn't restored.
+const UPLOAD_WITHIN: Duration = Duration::from_secs(600);
 
 /// See the module.
 pub struct Extra(pub Arc<Inner>);
@@ -70,16 +73,21 @@ impl ControlService for Extra {
         request: Request<Streaming<RestoreBackupRequest>>,
     ) -> Result<Response<RestoreBackupResponse>, Status> {
         let actor = actor(&request, SERVICE, "RestoreBackup")?;
-        let _alone = self.0.backups.acquire().await.map_err(|_| Status::unavailable("the node stops"))?;
-        let upload = backup::Upload::receive(request.into_inner()).await?;
+        let _alone = self.0.backups.try_acquire().map_err(|_| busy())?;
+        let upload = tokio::time::timeout(UPLOAD_WITHIN, backup::Upload::receive(request.into_inner()));
+        let upload = upload.await.map_err(|_| Status::deadline_exceeded("the backup came too slowly"))??;
         Ok(Response::new(backup::restore(&self.0, &actor, upload).await?))
     }
 }
 
+fn busy() -> Status {
+    Status::unavailable("another backup is under way; try again")
+}
+
 impl Inner {
-    /// Backups take memory and time: one after the other.
+    /// Backups take memory and time: one at a time.
     async fn one_backup<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-        let _alone = self.backups.acquire().await.map_err(|_| Status::unavailable("the node stops"))?;
+        let _alone = self.backups.try_acquire().map_err(|_| busy())?;
         tokio::task::spawn_blocking(work).await.map_err(|_| Status::unavailable("the backup was interrupted"))
     }
 }

@@ -137,7 +137,11 @@ impl Core {
 /// What the metadata `if-match` (RFC 9110 §13.1.1, with a `resourceVersion` as the tag) asks for. The resource's own
 /// `resourceVersion` is not looked at: clients send back what they read without meaning anything by it.
 fn precondition(metadata: &MetadataMap, mode: Mode) -> Result<Precondition, Refusal> {
-    let Some(value) = metadata.get("if-match") else { return Ok(Precondition::Any) };
+    let mut values = metadata.get_all("if-match").iter();
+    let Some(value) = values.next() else { return Ok(Precondition::Any) };
+    if values.next().is_some() {
+        return Err(Refusal::at("if-match", "is given twice"));
+    }
     let version = value.to_str().map(|text| text.trim().trim_matches('"')).unwrap_or_default();
     if mode == Mode::Create {
         return Err(Refusal::at("if-match", "goes with updates and deletions: what is created has no version yet"));

@@ -96,6 +96,7 @@ pub(crate) struct Inner {
     keys: Mutex<Option<OpenedKeys>>,
     throttle: Throttle,
     backups: Semaphore,
+    listings: Semaphore,
 }
 
 type Sealed = Vec<(String, Arc<[u8]>)>;
@@ -137,6 +138,7 @@ impl Control {
                 keys: Mutex::new(None),
                 throttle: Throttle::default(),
                 backups: Semaphore::new(1),
+                listings: Semaphore::new(2),
             }),
         }
     }

@@ -23,7 +23,10 @@ pub async fn set(inner: &Inner, actor: &Actor, request: &SetLockRequest) -> Resu
             return Err(Refusal::at("kind", message));
         };
         *is_locked = request.is_locked;
-        let own = object.uid() == actor.user_uid || Some(object.uid()) == actor.session_uid();
+        let session = actor.session_uid().and_then(|uid| plan.state().get(Kind::Session, uid));
+        let own = object.uid() == actor.user_uid
+            || Some(object.uid()) == actor.session_uid()
+            || session.is_some_and(|session| session.object.owners().any(|owner| owner == object.uid()));
         if request.is_locked && own {
             return Err(Refusal::new(Code::PermissionDenied, format!("you can't lock your own {kind}")));
         }

@@ -163,7 +163,9 @@ impl From<Denied> for Problem {
             Denied::Refused(refusal) => {
                 tracing::warn!(?refusal, "an OAuth2 client can't be served");
                 match refusal.code() {
-                    tonic::Code::Unavailable => problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+                    tonic::Code::Unavailable | tonic::Code::OutOfRange => {
+                        problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+                    }
                     _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
                 }
             }
@@ -219,7 +221,7 @@ fn known_client(inner: &Inner, (id, secret): &(String, String)) -> Result<Proven
     let token = inner.token_keys().verify(secret, TokenKind::Credential, inner.store.now().unix());
     let token = token.map_err(|_| invalid_client())?;
     let plan = inner.store.plan(&Actor::default());
-    let proven = prove(&plan, &token, &Shown { token: secret, wanted: Type::Oauth2, verifier: &[] })?;
+    let proven = prove(&plan, &token, &Shown { token: secret, wanted: Type::Oauth2, verifier: &[], is_use: false })?;
     let known_id = proven.credential.status.as_ref().map_or("", |status| &status.id);
     match bool::from(known_id.as_bytes().ct_eq(id.as_bytes())) && !session::is_off(&proven.user) {
         true => Ok(proven),

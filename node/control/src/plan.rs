@@ -175,7 +175,12 @@ impl Plan {
 
     /// All resources of a kind as they will be, in the order of creation.
     pub fn list(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        let present = self.state.list(kind).filter_map(move |stored| self.get(kind, stored.object.uid()));
+        // Most kinds are untouched by most plans, and some have a hundred thousand resources.
+        let is_touched = self.order.iter().any(|(of, _)| *of == kind);
+        let present = self.state.list(kind).filter_map(move |stored| match is_touched {
+            true => self.get(kind, stored.object.uid()),
+            false => Some(&stored.object),
+        });
         let new = self.order.iter().filter(move |(of, _)| *of == kind).filter_map(move |id| match self.steps.get(id) {
             Some(Step::Put(put)) if put.before.is_none() => Some(&put.object),
             _ => None,
@@ -237,8 +242,9 @@ impl Plan {
     }
 
     /// Adds a document of a backup. What is new comes with the uid and status that it had, so that tokens of Credentials stay
-    /// valid; what is there keeps its own, so that nothing that was withdrawn since comes back.
-    pub fn restore(&mut self, draft: &Draft, whole: &Object) -> Option<Id> {
+    /// valid; what is there keeps its own, so that nothing that was replaced since comes back. `tokenless`: nor does the token
+    /// of a Credential that is gone.
+    pub fn restore(&mut self, draft: &Draft, whole: &Object, tokenless: bool) -> Option<Id> {
         let id = self.put(draft, Mode::Apply, &Precondition::Any)?;
         let is_free =
             self.state.get(id.0, whole.uid()).is_none() && !self.steps.contains_key(&(id.0, whole.uid().to_owned()));
@@ -247,6 +253,11 @@ impl Plan {
             return Some(id);
         }
         put.object.set_status_of(whole);
+        if let Object::Credential(credential) = &mut put.object
+            && tokenless
+        {
+            credential.status.get_or_insert_default().token_id.clear();
+        }
         if !is_free {
             return Some(id);
         }
@@ -257,7 +268,10 @@ impl Plan {
             self.steps.insert(old.clone(), step);
         }
         self.names.insert(name, old.1.clone());
-        self.order.iter_mut().filter(|of| **of == id).for_each(|of| of.clone_from(&old));
+        // It was entered just now.
+        if let Some(last) = self.order.last_mut() {
+            last.clone_from(&old);
+        }
         Some(old)
     }
 
@@ -358,6 +372,10 @@ impl Plan {
             gone.extend(sessions.map(|stored| (stored.object.uid(), stored)));
         }
         for stored in gone.into_values() {
+            if stored.object.kind() == Kind::Session && Some(stored.object.uid()) == self.actor.session_uid() {
+                let message = "it would end your own Session: log in by another Credential first";
+                self.violations.push(Violation::coded(Code::PermissionDenied, "", message));
+            }
             match self.steps.get(&(stored.object.kind(), stored.object.uid().to_owned())) {
                 None => self.drop(stored),
                 Some(Step::Delete(_)) => {}

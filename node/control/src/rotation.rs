@@ -1,7 +1,8 @@
 //! The keys that sign tokens: a new one every 30 days, and each is kept until no token that it signed can be shown any more.
 //!
 //! Which key signed a token isn't stored. It was the newest at that moment, so a key can go once every token that was made
-//! in its time, with a margin, is over.
+//! in its time, with a margin, is over. A restored backup brings keys that were the newest elsewhere: of keys that are older than
+//! that, nobody knows when they signed, and they stay until all that was signed before is over.
 
 use octelium_api::{
     Kind, Object,
@@ -19,6 +20,8 @@ use crate::{
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 const ROTATE_AFTER_SECONDS: i64 = 30 * DAY_SECONDS;
+/// The key that says when keys were last mixed, in seconds of Unix time.
+pub const MIXED_KEY: &str = "token-mixed-at";
 /// Clocks of nodes differ, and a token may be signed a moment after its time was noted.
 const MARGIN_SECONDS: i64 = DAY_SECONDS;
 
@@ -36,7 +39,8 @@ struct Due {
 /// # Errors
 /// If a new key can't be made.
 pub fn rotate(plan: &mut Plan, sealing: &octelium_consensus::SealingKey) -> Result<bool, Error> {
-    let Due { rotate, obsolete } = due(plan.state(), plan.now());
+    let mixed_unix = plan.state().key(MIXED_KEY).and_then(|sealed| read_mixed(sealing, sealed));
+    let Due { rotate, obsolete } = due(plan.state(), plan.now(), mixed_unix);
     for id in &obsolete {
         plan.key(Write::DeleteKey { name: token::key_name(*id) });
     }
@@ -48,7 +52,19 @@ pub fn rotate(plan: &mut Plan, sealing: &octelium_consensus::SealingKey) -> Resu
     Ok(rotate || !obsolete.is_empty())
 }
 
-fn due(state: &State, now: Now) -> Due {
+/// Notes that keys of another time or cluster came in.
+pub fn mix(plan: &mut Plan, sealing: &octelium_consensus::SealingKey) {
+    let now = plan.now().unix().to_be_bytes();
+    plan.key(Write::PutKey { name: MIXED_KEY.to_owned(), sealed: crate::seal::seal_key(sealing, MIXED_KEY, &now) });
+}
+
+fn read_mixed(sealing: &octelium_consensus::SealingKey, sealed: &[u8]) -> Option<i64> {
+    let opened = crate::seal::open_key(sealing, MIXED_KEY, sealed)?;
+    opened.as_slice().try_into().ok().map(i64::from_be_bytes)
+}
+
+/// `mixed_unix`: when keys were last mixed.
+fn due(state: &State, now: Now, mixed_unix: Option<i64>) -> Due {
     let keys: Vec<KeyId> = state.keys().filter_map(|(name, _)| token::key_id(name)).collect();
     let Some(newest) = keys.last() else { return Due { rotate: false, obsolete: Vec::new() } };
     let rotate = now.unix() - token::made_unix(*newest) > ROTATE_AFTER_SECONDS;
@@ -56,8 +72,11 @@ fn due(state: &State, now: Now) -> Due {
     if keys.len() > 1 {
         let made = times_of_live_tokens(state, now);
         for pair in keys.windows(2) {
-            let from = token::made_unix(pair[0]) - MARGIN_SECONDS;
-            let to = token::made_unix(pair[1]) + MARGIN_SECONDS;
+            let (made_this, made_next) = (token::made_unix(pair[0]), token::made_unix(pair[1]));
+            let (from, to) = match mixed_unix {
+                Some(mixed) if made_this <= mixed => (i64::MIN, made_next.max(mixed) + MARGIN_SECONDS),
+                _ => (made_this - MARGIN_SECONDS, made_next + MARGIN_SECONDS),
+            };
             let is_needed = now.unix() <= to || made.iter().any(|at| (from..=to).contains(at));
             if !is_needed {
                 obsolete.push(pair[0]);

@@ -1,6 +1,8 @@
 //! Upkeep: removes Sessions and Credentials whose time is over, which admit nobody anyway, and renews the keys that sign
 //! tokens.
 
+use std::collections::BTreeMap;
+
 use octelium_api::{Kind, Object};
 
 use crate::{
@@ -38,9 +40,15 @@ impl Control {
                 }
                 _ => false,
             });
-            let expired: Vec<_> = sessions.chain(credentials).take(AT_ONCE_MAX).collect();
-            expired.iter().for_each(|stored| plan.drop(stored));
-            Ok::<_, Refusal>(expired.len())
+            let mut gone = BTreeMap::new();
+            for stored in sessions.chain(credentials).take(AT_ONCE_MAX) {
+                // The Sessions of an expired Credential are over with it. (One that was used up isn't swept.)
+                let made = state.owned_by(Kind::Session, stored.object.uid());
+                gone.extend(made.map(|session| (session.object.uid(), session)));
+                gone.insert(stored.object.uid(), stored);
+            }
+            gone.values().for_each(|stored| plan.drop(stored));
+            Ok::<_, Refusal>(gone.len())
         });
         done.await.map(|done| done.value).map_err(|refusal| Error::Refused(format!("{refusal:?}")))
     }

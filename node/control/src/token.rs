@@ -26,7 +26,7 @@ const MAC_BYTES: usize = 32;
 const TOKEN_BYTES: usize = SIGNED_BYTES + MAC_BYTES;
 /// Length of every token's text.
 pub const TOKEN_CHARS: usize = (TOKEN_BYTES * 4).div_ceil(3);
-const KEY_BYTES: usize = 32;
+pub(crate) const KEY_BYTES: usize = 32;
 
 /// What a token is for. One kind is never accepted as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,16 @@ impl TokenKeys {
     /// The text of `token`, signed with the newest key. Empty, which no verifier accepts, if there is no key; the first
     /// start makes one.
     pub fn mint(&self, token: &Token) -> String {
-        let Some((id, key)) = self.keys.last() else { return String::new() };
+        self.sign(token, self.keys.last())
+    }
+
+    /// The same with the key that was the newest at a time, so that it is kept as long as what was signed then.
+    pub(crate) fn mint_at(&self, token: &Token, unix: i64) -> String {
+        self.sign(token, self.keys.iter().rfind(|(id, _)| made_unix(*id) <= unix).or(self.keys.first()))
+    }
+
+    fn sign(&self, token: &Token, key: Option<&(KeyId, hmac::Key)>) -> String {
+        let Some((id, key)) = key else { return String::new() };
         let mut bytes = [0; TOKEN_BYTES];
         bytes[0] = VERSION;
         bytes[1] = token.kind as u8;

@@ -62,15 +62,15 @@ impl Seen {
         let metadata = stored.object.metadata();
         let is_hidden = metadata.is_some_and(|metadata| metadata.is_user_hidden || metadata.is_system_hidden);
         let Some(route) = self.route(stored.object.name()).filter(|_| !is_hidden) else { return false };
-        let is_client = self.session.kind == status::Type::Client;
-        if route.is_disabled || route.broken.is_some() || !route.is_public && !is_client {
+        if route.is_disabled || route.broken.is_some() {
             return false;
         }
         match route.access {
             Access::Anonymous => true,
             Access::AnonymousWithPolicy => self.could_be_allowed(route, None),
             Access::Session => {
-                scope::reaches(&self.session.scopes, stored.object.name(), None)
+                (route.is_public || self.session.kind == status::Type::Client)
+                    && scope::reaches(&self.session.scopes, stored.object.name(), None)
                     && self.could_be_allowed(route, Some(&self.session))
             }
         }
@@ -104,6 +104,14 @@ impl Seen {
 
     fn services(&self) -> impl Iterator<Item = &Arc<Stored>> {
         self.state.list(Kind::Service).filter(|stored| self.may_use(stored))
+    }
+}
+
+impl Inner {
+    /// Lists ask the policies of every Service, and anybody may ask for them: few at a time, beside other calls.
+    async fn one_listing<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+        let _turn = self.listings.acquire().await.map_err(|_| Status::unavailable("the node stops"))?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| Status::unavailable("the list was interrupted"))
     }
 }
 
@@ -190,18 +198,21 @@ impl MainService for UserApi {
         if !options.namespace.is_empty() && !name::is_plain(&options.namespace) {
             return Err(Refusal::at("namespace", "isn't the name of a Namespace").into());
         }
-        let shown = seen.services().filter(|stored| {
-            let (_, namespace) = name::split_service(stored.object.name());
-            (options.namespace.is_empty() || namespace == options.namespace)
-                && (wanted == service::spec::Type::Unset || mode_of(stored) == wanted)
+        let list = self.0.one_listing(move || {
+            let shown = seen.services().filter(|stored| {
+                let (_, namespace) = name::split_service(stored.object.name());
+                (options.namespace.is_empty() || namespace == options.namespace)
+                    && (wanted == service::spec::Type::Unset || mode_of(stored) == wanted)
+            });
+            let (items, meta) = list::paginate(shown.collect(), options.common.as_ref())?;
+            Ok::<_, Refusal>(ServiceList {
+                api_version: API_VERSION.to_owned(),
+                kind: "ServiceList".to_owned(),
+                items: items.into_iter().map(|stored| service(stored)).collect(),
+                list_response_meta: Some(meta),
+            })
         });
-        let (items, meta) = list::paginate(shown.collect(), options.common.as_ref())?;
-        Ok(Response::new(ServiceList {
-            api_version: API_VERSION.to_owned(),
-            kind: "ServiceList".to_owned(),
-            items: items.into_iter().map(|stored| service(stored)).collect(),
-            list_response_meta: Some(meta),
-        }))
+        Ok(Response::new(list.await??))
     }
 
     async fn get_service(&self, request: Request<GetOptions>) -> Result<Response<Service>, Status> {
@@ -218,7 +229,16 @@ impl MainService for UserApi {
 
     async fn list_namespace(&self, request: Request<ListNamespaceOptions>) -> Result<Response<NamespaceList>, Status> {
         let seen = self.see(&request)?;
-        let used: HashSet<&str> = seen.services().map(|stored| name::split_service(stored.object.name()).1).collect();
+        let used = |seen: &Seen| -> HashSet<String> {
+            seen.services().map(|stored| name::split_service(stored.object.name()).1.to_owned()).collect()
+        };
+        let (seen, used) = self
+            .0
+            .one_listing(move || {
+                let used = used(&seen);
+                (seen, used)
+            })
+            .await?;
         let shown = seen.state.list(Kind::Namespace).filter(|stored| used.contains(stored.object.name()));
         let (items, meta) = list::paginate(shown.collect(), request.get_ref().common.as_ref())?;
         let items = items.into_iter().map(|stored| Namespace {

@@ -26,6 +26,8 @@ pub struct Shown<'a> {
     pub wanted: Type,
     /// Empty if there is none.
     pub verifier: &'a [u8],
+    /// Whether this is a use of it, of which there may be no more.
+    pub is_use: bool,
 }
 
 /// A Credential that may be used now.
@@ -88,7 +90,7 @@ pub fn prove(plan: &Plan, token: &Token, shown: &Shown) -> Result<Proven, Denied
     if is_expired(&spec, plan.now()) {
         return refuse("the Credential has expired");
     }
-    if spec.max_authentications > 0 && status.total_authentications >= spec.max_authentications {
+    if shown.is_use && spec.max_authentications > 0 && status.total_authentications >= spec.max_authentications {
         return refuse("the Credential is used up");
     }
     if spec.r#type() != shown.wanted {
@@ -117,6 +119,13 @@ pub fn prove(plan: &Plan, token: &Token, shown: &Shown) -> Result<Proven, Denied
 /// Whether the Credential's time is over.
 pub fn is_expired(spec: &core::credential::Spec, now: Now) -> bool {
     spec.expires_at.as_ref().is_some_and(|at| at.seconds <= now.unix())
+}
+
+/// Whether a Credential that is there admits nobody: its Sessions don't go on either.
+pub fn is_withdrawn(object: &Object, now: Now) -> bool {
+    let Object::Credential(credential) = object else { return false };
+    let is_locked = credential.status.as_ref().is_some_and(|status| status.is_locked);
+    credential.spec.as_ref().is_none_or(|spec| spec.is_disabled || is_expired(spec, now)) || is_locked
 }
 
 /// Counts one use. The write is conditional, so that of two racing uses one is planned anew and sees the other's count.

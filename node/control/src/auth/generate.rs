@@ -78,7 +78,8 @@ pub fn mint(credential: &Credential, keys: &TokenKeys) -> Option<String> {
     let expires = credential.spec.as_ref()?.expires_at.as_ref();
     let expires_unix = expires.map_or(0, |at| at.seconds);
     let token = Token { kind: TokenKind::Credential, subject: uid.as_u128(), id: id.as_u128(), expires_unix };
-    Some(keys.mint(&token)).filter(|text| !text.is_empty())
+    let made = credential.status.as_ref()?.last_rotation_at.as_ref().map_or(i64::MAX, |at| at.seconds);
+    Some(keys.mint_at(&token, made)).filter(|text| !text.is_empty())
 }
 
 fn renew(status: &mut core::credential::Status, plan: &Plan) {

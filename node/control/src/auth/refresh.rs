@@ -9,7 +9,11 @@ use octelium_api::{
 use octelium_consensus::Stored;
 use uuid::Uuid;
 
-use super::{Denied, credential::made, session};
+use super::{
+    Denied,
+    credential::{self, made},
+    session,
+};
 use crate::{
     ClientInfo, Inner,
     clock::Now,
@@ -49,6 +53,10 @@ pub async fn refresh(
         }
         if session::is_barred(&session) {
             return Err(Denied::SessionBarred);
+        }
+        let made_by = status.credential_ref.as_ref().and_then(|by| plan.state().get(Kind::Credential, &by.uid));
+        if made_by.is_some_and(|by| credential::is_withdrawn(&by.object, now)) {
+            return Err(Denied::Unproven);
         }
         if status.is_browser || status.required_authenticator_ref.is_some() {
             return Err(Denied::WrongWay);

@@ -91,7 +91,12 @@ pub fn make(plan: &Plan, new: New) -> Result<Session, Denied> {
     let set = |count: u32| (count > 0).then_some(count);
     let per_user_max = set(own.per_user_max).or(set(cluster.per_user_max)).unwrap_or(if is_human { 16 } else { 128 });
     let live = plan.state().owned_by(Kind::Session, user_uid).filter(|stored| match &stored.object {
-        Object::Session(session) => belongs_to(session, user_uid) && is_live(session, now),
+        // What this change ends makes room.
+        Object::Session(session) => {
+            plan.get(Kind::Session, stored.object.uid()).is_some()
+                && belongs_to(session, user_uid)
+                && is_live(session, now)
+        }
         _ => false,
     });
     if live.count() >= per_user_max.min(SESSIONS_PER_USER_MAX) as usize {

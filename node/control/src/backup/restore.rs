@@ -11,13 +11,14 @@ use prost::Message;
 use tonic::{Status, Streaming};
 use zeroize::Zeroizing;
 
-use super::{Content, Head, KINDS, Key, Record, check, file, is_kept};
+use super::{Content, Head, KINDS, Key, Record, check, file, is_kept, is_kept_key};
 use crate::{
     Inner,
     draft::Draft,
     plan::{Actor, Finished, Plan},
     refusal::Refusal,
-    seal,
+    rotation, seal,
+    token::{KEY_BYTES, KEY_PREFIX, key_id},
 };
 
 /// Larger files are refused.
@@ -70,11 +71,24 @@ impl Upload {
                 Some(Content::Resource(resource)) => {
                     contents.documents.push(Document::read(&resource.kind, &resource.object, resource.data, inner)?);
                 }
-                Some(Content::Key(Key { name, key })) => contents.keys.push((name, Zeroizing::new(key))),
+                Some(Content::Key(Key { name, key })) => {
+                    // A key that can't be used would keep every other one from being used.
+                    let signs = name.starts_with(KEY_PREFIX);
+                    if !is_kept_key(&name) || signs && (key_id(&name).is_none() || key.len() != KEY_BYTES) {
+                        return Err(damaged("a key is out of place"));
+                    }
+                    contents.keys.push((name, Zeroizing::new(key)));
+                }
                 Some(Content::End(expected)) if expected == count && rest.is_empty() => break,
                 _ => return Err(damaged("a record is out of place")),
             }
             count += 1;
+        }
+        let (here, there) = (&*inner.store.domain, &contents.head.domain);
+        if here != there {
+            let message =
+                format!("the backup is of the cluster at `{there}`, this one is at `{here}`: use `export` and `apply`");
+            return Err(damaged(&message));
         }
         contents.documents.retain(|document| is_kept(&document.whole, inner.store.now()));
         contents.documents.sort_by_key(Document::place);
@@ -101,6 +115,10 @@ impl Document {
         let kind = Kind::from_str(kind).ok().filter(|kind| KINDS.contains(kind));
         let kind = kind.ok_or_else(|| Refusal::at("data", "a resource has a kind that this server doesn't know"))?;
         let whole = kind.decode_strictly(bytes).map_err(|error| Refusal::at("data", format!("a {kind}: {error}")))?;
+        let is_uid = uuid::Uuid::try_parse(whole.uid()).is_ok_and(|uid| uid.get_version_num() == 4);
+        if !is_uid {
+            return Err(Refusal::at("data", format!("a {kind} has no uid")));
+        }
         let path = format!("{kind} `{}`: ", whole.name());
         let mut draft = Draft::new(path, whole.clone(), inner.store.now().system_time());
         if let Some(data) = data {
@@ -120,21 +138,26 @@ impl Document {
 /// changes, and one that was interrupted can be made again.
 pub async fn restore(inner: &Arc<Inner>, actor: &Actor, upload: Upload) -> Result<RestoreBackupResponse, Status> {
     let (dry_run, prune) = (upload.dry_run, upload.prune);
-    let opening = inner.clone();
-    let contents = tokio::task::spawn_blocking(move || upload.open(&opening))
-        .await
-        .map_err(|_| Status::unavailable("the check was interrupted"))??;
+    let (opening, planner) = (inner.clone(), actor.clone());
+    // Opening, compiling and judging a large one takes its time; other calls go on meanwhile.
+    let checked = tokio::task::spawn_blocking(move || {
+        let contents = upload.open(&opening)?;
+        let mut whole = opening.store.plan(&planner);
+        let knows_keys = contents.keys.iter().any(|(name, _)| is_known(&whole, name));
+        enter(&mut whole, &contents.documents, knows_keys);
+        if prune {
+            remove_others(&mut whole, &contents.documents, &KINDS);
+        }
+        let finished = whole.finish(&opening.store.sealing)?;
+        Ok::<_, Refusal>((contents, finished, knows_keys))
+    });
+    let (contents, finished, knows_keys) =
+        checked.await.map_err(|_| Status::unavailable("the check was interrupted"))??;
     let mut answer = RestoreBackupResponse {
         created_at: contents.head.created_at,
         domain: contents.head.domain.clone(),
         ..RestoreBackupResponse::default()
     };
-    let mut whole = inner.store.plan(actor);
-    enter(&mut whole, &contents.documents);
-    if prune {
-        remove_others(&mut whole, &contents.documents, &KINDS);
-    }
-    let finished = whole.finish(&inner.store.sealing)?;
     count(&finished, &mut answer);
     if dry_run {
         return Ok(answer);
@@ -143,7 +166,7 @@ pub async fn restore(inner: &Arc<Inner>, actor: &Actor, upload: Upload) -> Resul
     drop(finished);
     if is_one {
         let done = inner.store.change(actor, |plan| {
-            enter(plan, &contents.documents);
+            enter(plan, &contents.documents, knows_keys);
             if prune {
                 remove_others(plan, &contents.documents, &KINDS);
             }
@@ -153,35 +176,55 @@ pub async fn restore(inner: &Arc<Inner>, actor: &Actor, upload: Upload) -> Resul
         answer.index = done.await?.index;
         return Ok(answer);
     }
+    if prune {
+        // What could stand in the way of what comes (names of hosts, addresses), and to what hardly anything refers.
+        for kind in [Kind::Credential, Kind::Service, Kind::User] {
+            answer.index = answer.index.max(remove_kind(inner, actor, &contents, kind).await?);
+        }
+    }
     let mut from = 0;
     while from < contents.documents.len() {
         let to = from + fitting(&contents.documents[from..]);
         let done = inner.store.change(actor, |plan| {
-            enter(plan, &contents.documents[from..to]);
-            if from == 0 {
-                put_keys(plan, &contents, inner);
-            }
+            enter(plan, &contents.documents[from..to], knows_keys);
             Ok::<_, Refusal>(())
         });
         answer.index = answer.index.max(done.await?.index);
         from = to;
     }
+    // The keys come last: until then a restore that was interrupted is known for what it is, and begins again.
+    let done = inner.store.change(actor, |plan| {
+        put_keys(plan, &contents, inner);
+        Ok::<_, Refusal>(())
+    });
+    answer.index = answer.index.max(done.await?.index);
     if prune {
         // What refers goes before what it refers to.
         for kind in KINDS.iter().rev() {
-            let done = inner.store.change(actor, |plan| {
-                remove_others(plan, &contents.documents, &[*kind]);
-                Ok::<_, Refusal>(())
-            });
-            answer.index = answer.index.max(done.await?.index);
+            answer.index = answer.index.max(remove_kind(inner, actor, &contents, *kind).await?);
         }
     }
     Ok(answer)
 }
 
-fn enter(plan: &mut Plan, documents: &[Document]) {
+async fn remove_kind(inner: &Inner, actor: &Actor, contents: &Contents, kind: Kind) -> Result<u64, Status> {
+    let done = inner.store.change(actor, |plan| {
+        remove_others(plan, &contents.documents, &[kind]);
+        Ok::<_, Refusal>(())
+    });
+    Ok(done.await?.index)
+}
+
+/// Whether this is a key that signs tokens and is here already.
+fn is_known(plan: &Plan, name: &str) -> bool {
+    name.starts_with(KEY_PREFIX) && plan.state().key(name).is_some()
+}
+
+/// `knows_keys`: the cluster had the backup's keys before, so that a Credential that is missing was withdrawn since. It comes
+/// back without a token.
+fn enter(plan: &mut Plan, documents: &[Document], knows_keys: bool) {
     for document in documents {
-        plan.restore(&document.draft, &document.whole);
+        plan.restore(&document.draft, &document.whole, knows_keys);
     }
 }
 
@@ -207,12 +250,17 @@ fn remove_others(plan: &mut Plan, documents: &[Document], kinds: &[Kind]) {
 
 /// A key that differs is replaced, the CA's too: nodes serve with it from their next start on.
 fn put_keys(plan: &mut Plan, contents: &Contents, inner: &Inner) {
+    let mut mixed = false;
     for (name, key) in &contents.keys {
+        mixed |= name.starts_with(KEY_PREFIX) && !is_known(plan, name);
         let present = plan.state().key(name).and_then(|sealed| seal::open_key(&inner.store.sealing, name, sealed));
         if present.is_none_or(|present| *present != **key) {
             let sealed = seal::seal_key(&inner.store.sealing, name, key);
             plan.key(Write::PutKey { name: name.clone(), sealed });
         }
+    }
+    if mixed {
+        rotation::mix(plan, &inner.store.sealing);
     }
 }
 

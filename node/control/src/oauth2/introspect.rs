@@ -5,7 +5,10 @@ use octelium_api::{
     Kind, Object,
     core::{
         self,
-        session::{spec::State, status::Authentication},
+        session::{
+            spec::State,
+            status::{Authentication, AuthenticatorAction},
+        },
         user,
     },
 };
@@ -89,6 +92,10 @@ fn active(inner: &Inner, text: &str, own: Option<&str>, now: Now) -> Option<Valu
 fn is_usable(entry: &SessionEntry, now: Now) -> bool {
     entry.state == State::Active
         && !entry.is_locked
+        && !matches!(
+            entry.authenticator_action,
+            AuthenticatorAction::AuthenticationRequired | AuthenticatorAction::RegistrationRequired
+        )
         && !entry.user.is_locked
         && !entry.user.is_disabled
         && !entry.credential.is_off

@@ -35,7 +35,10 @@ pub async fn revoke(inner: &Inner, mut call: Call<'_>) -> Result<(), Problem> {
         let uid = Uuid::from_u128(token.subject).to_string();
         let Some(stored) = plan.state().get(Kind::Session, &uid).cloned() else { return Ok(None) };
         let Object::Session(session) = &stored.object else { return Ok(None) };
-        if let Some(problem) = not_theirs(session, client.as_deref()) {
+        let owner = session.status.as_ref().and_then(|status| status.credential_ref.as_ref());
+        // Of a client that is used up and gone, nobody could show the secret.
+        let has_client = owner.is_some_and(|by| plan.state().get(Kind::Credential, &by.uid).is_some());
+        if let Some(problem) = not_theirs(session, client.as_deref(), has_client) {
             return Ok(Some(problem));
         }
         match without(session, &token) {
@@ -51,10 +54,10 @@ pub async fn revoke(inner: &Inner, mut call: Call<'_>) -> Result<(), Problem> {
     }
 }
 
-fn not_theirs(session: &Session, client: Option<&str>) -> Option<Problem> {
+fn not_theirs(session: &Session, client: Option<&str>, has_client: bool) -> Option<Problem> {
     let owner = session.status.as_ref().and_then(|status| status.credential_ref.as_ref()).map(|by| by.uid.as_str());
     match client {
-        None if is_of_oauth2(session) => Some(invalid_client()),
+        None if is_of_oauth2(session) && has_client => Some(invalid_client()),
         None => None,
         Some(client) if owner == Some(client) => None,
         Some(_) => Some(Problem {

@@ -76,7 +76,7 @@ fn re_key(
     scope: &str,
     client: &ClientInfo,
 ) -> Result<Id, Refused> {
-    let proven = prove(plan, token, &Shown { token: secret, wanted: Type::Oauth2, verifier: &[] })?;
+    let proven = prove(plan, token, &Shown { token: secret, wanted: Type::Oauth2, verifier: &[], is_use: true })?;
     let known_id = proven.credential.status.as_ref().map_or("", |status| &status.id);
     if !bool::from(known_id.as_bytes().ct_eq(client_id.as_bytes())) {
         return Err(Denied::Unproven.into());

@@ -186,7 +186,8 @@ impl Plan {
         }
         let now = self.now.unix();
         let searched = Searched::new(gone.keys());
-        for object in Kind::ALL.iter().flat_map(|kind| self.list(*kind)) {
+        let kinds = Kind::ALL.iter().filter(|kind| searched.is_among_referrers(**kind));
+        for object in kinds.flat_map(|kind| self.list(*kind)) {
             if !searched.may_refer(object) || expired(object, now) {
                 continue;
             }
@@ -229,18 +230,24 @@ impl Searched {
         Self { kinds: ids.map(|(kind, _)| *kind).collect(), names }
     }
 
-    /// `false` is certain.
-    fn may_refer(&self, object: &Object) -> bool {
+    /// Whether resources of this kind can refer to what is looked for.
+    fn is_among_referrers(&self, kind: Kind) -> bool {
         let wants = |kind: Kind| self.kinds.contains(&kind);
-        let may = match object.kind() {
-            Kind::Service => true,
+        match kind {
+            Kind::Service | Kind::IdentityProvider | Kind::ClusterConfig => true,
             Kind::User => wants(Kind::Group) || wants(Kind::Policy),
             Kind::Credential => wants(Kind::User) || wants(Kind::Policy),
-            Kind::Policy => wants(Kind::Policy),
-            Kind::IdentityProvider | Kind::ClusterConfig => true,
-            _ => wants(Kind::Policy) && !object.attached_policies().is_empty(),
-        };
-        may && self.names.as_ref().is_none_or(|names| {
+            _ => wants(Kind::Policy),
+        }
+    }
+
+    /// `false` is certain.
+    fn may_refer(&self, object: &Object) -> bool {
+        let by_policy_alone = matches!(object.kind(), Kind::Session | Kind::Device | Kind::Namespace | Kind::Group);
+        if by_policy_alone && object.attached_policies().is_empty() {
+            return false;
+        }
+        self.names.as_ref().is_none_or(|names| {
             let bytes = object.encode();
             names.iter().any(|name| name.find(&bytes).is_some())
         })

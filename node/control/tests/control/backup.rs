@@ -127,6 +127,22 @@ async fn a_restore_undoes_what_was_changed_since_but_brings_no_token_back() {
     core.update_secret(new_secret("key", "another")).await.unwrap();
     core.delete_service(deletion("api")).await.unwrap();
     core.create_policy(new_policy("later", "true")).await.unwrap();
+    let (_, gone) = cluster.credential("bob", Type::AuthToken).await;
+    let file = {
+        // Bob's Credential is in the backup too.
+        let with_bob = backup(&cluster).await;
+        core.delete_credential(deletion("bob-cred")).await.unwrap();
+        let done = restore(&cluster, &with_bob, begin()).await.unwrap();
+        assert_eq!((done.created, done.updated), (1, 0), "{done:?}");
+        assert_eq!(
+            code(cluster.log_in(&gone).await),
+            Code::Unauthenticated,
+            "a Credential that was deleted has no token"
+        );
+        cluster.generate(user_credential("bob")).await.unwrap();
+        core.delete_user(deletion("bob")).await.unwrap();
+        file
+    };
 
     let done = restore(&cluster, &file, begin()).await.unwrap();
     assert_eq!((done.created, done.updated, done.deleted), (1, 1, 0), "{done:?}");
@@ -160,4 +176,45 @@ async fn what_is_no_backup_changes_nothing() {
     let short = CreateBackupRequest { passphrase: b"short".to_vec() };
     assert_eq!(code(cluster.extra().create_backup(short).await.map(|_| ())), Code::InvalidArgument);
     assert_eq!(cluster.replica.state().index(), index);
+}
+
+#[tokio::test]
+async fn a_large_backup_takes_several_changes() {
+    let old = Cluster::start().await;
+    for n in 0..30 {
+        let value = format!("{n:02}").repeat(230_000);
+        old.core().create_secret(new_secret(&format!("key-{n}"), &value)).await.unwrap();
+    }
+    let (_, token) = old.credential("alice", Type::AuthToken).await;
+    let file = backup(&old).await;
+    assert!(file.len() > 13 << 20, "{}", file.len());
+    let new = Cluster::start().await;
+    new.core().create_policy(new_policy("extra", "true")).await.unwrap();
+    let before = new.replica.state().index();
+    let done = restore(&new, &file, Begin { prune: true, ..begin() }).await.unwrap();
+    assert_eq!((done.created, done.deleted), (32, 1), "{done:?}");
+    assert!(done.index > before + 2, "more than one change");
+    new.log_in(&token).await.unwrap();
+    let again = restore(&new, &file, Begin { prune: true, ..begin() }).await.unwrap();
+    assert_eq!((again.created, again.updated, again.deleted), (0, 0, 0), "{again:?}");
+}
+
+/// Keys of two clusters, made at other times than their tokens suggest.
+#[tokio::test]
+async fn restored_keys_stay_as_long_as_anything_of_before_needs_them() {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+    let old = Cluster::start().await;
+    old.later(15 * DAY);
+    let (_, of_old) = old.credential("alice", Type::AuthToken).await;
+    let file = backup(&old).await;
+    let new = Cluster::start().await;
+    let (_, of_new) = new.credential("bob", Type::AuthToken).await;
+    new.later(16 * DAY);
+    restore(&new, &file, begin()).await.unwrap();
+    for _ in 0..4 {
+        new.later(40 * DAY);
+        new.control.sweep().await.unwrap();
+    }
+    new.log_in(&of_old).await.unwrap();
+    new.log_in(&of_new).await.unwrap();
 }

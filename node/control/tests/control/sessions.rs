@@ -389,3 +389,23 @@ async fn what_is_not_served_says_so() {
         .unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unimplemented, "this server has no Authenticators yet"));
 }
+
+/// What an expired Credential made is over with it, before and after the sweeper came by.
+#[tokio::test]
+async fn sessions_of_an_expired_credential_dont_come_back() {
+    let cluster = Cluster::start().await;
+    let mut core = cluster.core();
+    core.create_user(crate::support::workload("alice")).await.unwrap();
+    let mut credential =
+        crate::support::new_credential("alice-cred", "alice", octelium_api::core::credential::spec::Type::AuthToken);
+    let ends = cluster.now_unix() + 3_600;
+    credential.spec.as_mut().unwrap().expires_at = Some(prost_types::Timestamp { seconds: ends, nanos: 0 });
+    core.create_credential(credential).await.unwrap();
+    let token = crate::support::token_text(&cluster.generate(crate::support::user_credential("alice")).await.unwrap());
+    let tokens = cluster.log_in(&token).await.unwrap();
+    cluster.later(std::time::Duration::from_secs(3_601));
+    assert!(cluster.refresh(&tokens.refresh_token).await.is_err());
+    cluster.control.sweep().await.unwrap();
+    assert!(cluster.session_of(&tokens.access_token).is_none());
+    assert!(cluster.refresh(&tokens.refresh_token).await.is_err());
+}

@@ -39,6 +39,14 @@ spec:
   authorization: {inlinePolicies: [{spec: {rules: [{effect: ALLOW, condition: {match: "ctx.request.http.path.startsWith('/x')"}}]}}]}
 ---
 kind: Service
+metadata: {name: some-paths-for-alice.prod}
+spec:
+  mode: HTTP
+  isPublic: true
+  config: {upstream: {url: 'http://127.0.0.1:1'}}
+  authorization: {inlinePolicies: [{spec: {rules: [{effect: ALLOW, condition: {all: {of: [{match: "ctx.request.http.path.startsWith('/x')"}, {match: "ctx.user.metadata.name == 'alice' && ctx.request.http.method == 'GET'"}]}}}]}}]}
+---
+kind: Service
 metadata: {name: never.prod}
 spec:
   mode: HTTP
@@ -78,7 +86,7 @@ async fn only_what_the_caller_may_use_is_listed() {
     let mut bob = as_user(&cluster, "bob", &[]).await;
     assert_eq!(
         names(&mut alice, ListServiceOptions::default()).await,
-        ["open.default", "for-alice.prod", "some-paths.prod", "private.default"]
+        ["open.default", "for-alice.prod", "some-paths.prod", "some-paths-for-alice.prod", "private.default"]
     );
     assert_eq!(
         names(&mut bob, ListServiceOptions::default()).await,
@@ -86,7 +94,7 @@ async fn only_what_the_caller_may_use_is_listed() {
         "not Alice's, and never what every request is denied"
     );
     let in_prod = ListServiceOptions { namespace: "prod".to_owned(), ..ListServiceOptions::default() };
-    assert_eq!(names(&mut alice, in_prod).await, ["for-alice.prod", "some-paths.prod"]);
+    assert_eq!(names(&mut alice, in_prod).await, ["for-alice.prod", "some-paths.prod", "some-paths-for-alice.prod"]);
     let web = ListServiceOptions { r#type: service::spec::Type::Web.into(), ..ListServiceOptions::default() };
     assert_eq!(names(&mut alice, web).await, ["for-alice.prod"]);
     let namespaces = bob.list_namespace(ListNamespaceOptions::default()).await.unwrap().into_inner();
@@ -114,7 +122,7 @@ async fn scopes_narrow_the_list() {
     cluster.apply_yaml(SERVICES).await.unwrap();
     let mut alice = as_user(&cluster, "alice", &["service:prod/*", "api:user"]).await;
     let listed = names(&mut alice, ListServiceOptions::default()).await;
-    assert_eq!(listed, ["open.default", "for-alice.prod", "some-paths.prod"]);
+    assert_eq!(listed, ["open.default", "for-alice.prod", "some-paths.prod", "some-paths-for-alice.prod"]);
 }
 
 #[tokio::test]
