@@ -8,6 +8,7 @@ use octelium_api::control::{
     SetLockRequest, SetLockResponse, WaitForChangeRequest, WaitForChangeResponse, WaitForIndexRequest,
     WaitForIndexResponse, control_service_server::ControlService,
 };
+use tokio::sync::SemaphorePermit;
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 use zeroize::Zeroizing;
 
@@ -18,6 +19,8 @@ const SERVICE: &str = "octelium.control.v1.ControlService";
 /// A backup is sent in parts of this size.
 const PART_BYTES: usize = 256 << 10;
 
+/// So long a backup waits for another one.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
 /// A backup that comes slower isn't restored.
 const UPLOAD_WITHIN: Duration = Duration::from_secs(600);
 
@@ -73,21 +76,25 @@ impl ControlService for Extra {
         request: Request<Streaming<RestoreBackupRequest>>,
     ) -> Result<Response<RestoreBackupResponse>, Status> {
         let actor = actor(&request, SERVICE, "RestoreBackup")?;
-        let _alone = self.0.backups.try_acquire().map_err(|_| busy())?;
+        let _alone = self.0.backup_turn().await?;
         let upload = tokio::time::timeout(UPLOAD_WITHIN, backup::Upload::receive(request.into_inner()));
         let upload = upload.await.map_err(|_| Status::deadline_exceeded("the backup came too slowly"))??;
         Ok(Response::new(backup::restore(&self.0, &actor, upload).await?))
     }
 }
 
-fn busy() -> Status {
-    Status::unavailable("another backup is under way; try again")
-}
-
 impl Inner {
+    /// Waits for other backups, bounded.
+    async fn backup_turn(&self) -> Result<SemaphorePermit<'_>, Status> {
+        match tokio::time::timeout(TURN_WITHIN, self.backups.acquire()).await {
+            Ok(permit) => permit.map_err(|_| Status::unavailable("the node stops")),
+            Err(_) => Err(Status::unavailable("another backup is under way; try again")),
+        }
+    }
+
     /// Backups take memory and time: one at a time.
     async fn one_backup<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-        let _alone = self.backups.try_acquire().map_err(|_| busy())?;
+        let _alone = self.backup_turn().await?;
         tokio::task::spawn_blocking(work).await.map_err(|_| Status::unavailable("the backup was interrupted"))
     }
 }
