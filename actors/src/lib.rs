@@ -13,6 +13,7 @@ mod tests;
 use std::sync::Arc;
 
 use octelium_consensus::State;
+pub use subject::context_of;
 use tokio::sync::watch;
 
 /// The replicated state as it moves on; the newest value is always there.

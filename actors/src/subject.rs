@@ -3,7 +3,29 @@
 use std::sync::{Arc, OnceLock};
 
 use octelium_consensus::Stored;
-use octelium_policy::{Subject, Value};
+use octelium_policy::{Context, Request, Subject, Value};
+
+use crate::{router::Route, sessions::SessionEntry};
+
+/// What policies and rules see as `ctx`; without a request where only the caller and the Service are known.
+pub fn context_of<'a>(
+    route: &'a Route,
+    session: Option<&'a SessionEntry>,
+    request: Option<&'a dyn Request>,
+    now_unix_nanos: i64,
+) -> Context<'a> {
+    let subject = |subject: &'a dyn Subject| subject;
+    Context {
+        request,
+        session: session.map(|session| subject(&session.session)),
+        user: session.map(|session| subject(&session.user.user)),
+        groups: session.map(|session| subject(&session.user.groups)),
+        device: None,
+        service: Some(&route.service),
+        namespace: route.namespace_subject.as_ref().map(|namespace| subject(namespace)),
+        now_unix_nanos,
+    }
+}
 
 /// One resource.
 pub struct Resource {

@@ -175,13 +175,24 @@ impl Object {
 
     /// The names in `spec.authorization.policies`.
     pub fn attached_policies(&self) -> &[String] {
+        self.authorization().0
+    }
+
+    /// `spec.authorization.inlinePolicies`.
+    pub fn inline_policies(&self) -> &[core::InlinePolicy] {
+        self.authorization().1
+    }
+
+    fn authorization(&self) -> (&[String], &[core::InlinePolicy]) {
         macro_rules! of {
             ($resource:expr) => {
                 $resource
                     .spec
                     .as_ref()
                     .and_then(|spec| spec.authorization.as_ref())
-                    .map_or(&[], |authorization| authorization.policies.as_slice())
+                    .map_or((&[], &[]), |authorization| {
+                        (authorization.policies.as_slice(), authorization.inline_policies.as_slice())
+                    })
             };
         }
         match self {
@@ -193,7 +204,13 @@ impl Object {
             Self::Session(resource) => of!(resource),
             Self::Device(resource) => of!(resource),
             Self::ClusterConfig(resource) => of!(resource),
-            _ => &[],
+            Self::Policy(_)
+            | Self::Secret(_)
+            | Self::Config(_)
+            | Self::IdentityProvider(_)
+            | Self::Authenticator(_)
+            | Self::Region(_)
+            | Self::Gateway(_) => (&[], &[]),
         }
     }
 
@@ -241,6 +258,20 @@ impl Object {
 }
 
 impl Kind {
+    /// What administrators write, in an order in which nothing refers to a later kind (Policies refer to each other).
+    pub const WRITTEN: [Self; 10] = [
+        Self::Secret,
+        Self::Config,
+        Self::Policy,
+        Self::IdentityProvider,
+        Self::Namespace,
+        Self::Group,
+        Self::User,
+        Self::Service,
+        Self::Credential,
+        Self::ClusterConfig,
+    ];
+
     /// Whether the kind has `data` beside `spec`, which callers write and nobody reads back.
     pub fn has_data(self) -> bool {
         matches!(self, Self::Secret | Self::Config)

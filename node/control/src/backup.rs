@@ -68,19 +68,8 @@ struct Key {
     key: Vec<u8>,
 }
 
-/// The kinds of a backup, in an order in which nothing refers to a later one; Policies among each other by their depth.
-const KINDS: [Kind; 10] = [
-    Kind::Secret,
-    Kind::Config,
-    Kind::Policy,
-    Kind::IdentityProvider,
-    Kind::Namespace,
-    Kind::Group,
-    Kind::User,
-    Kind::Service,
-    Kind::Credential,
-    Kind::ClusterConfig,
-];
+/// The kinds of a backup; Policies go by their depth among each other.
+const KINDS: [Kind; 10] = Kind::WRITTEN;
 
 /// The file. Takes a second or so: the passphrase is stretched.
 pub fn create(inner: &Inner, passphrase: &[u8]) -> Result<Vec<u8>, Refusal> {

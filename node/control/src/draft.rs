@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::SystemTime};
 use octelium_actors::router;
 use octelium_api::{
     Kind, Object,
-    core::{InlinePolicy, Secret, policy, secret},
+    core::{Secret, policy, secret},
     meta::Metadata,
     name, validate,
 };
@@ -108,7 +108,7 @@ fn compile(object: &Object) -> Vec<validate::Violation> {
     if let Object::Policy(policy) = object {
         found.extend(policy_errors(policy.spec.as_ref(), "spec"));
     }
-    for (index, inline) in inline_policies(object).iter().enumerate() {
+    for (index, inline) in object.inline_policies().iter().enumerate() {
         let path = format!("spec.authorization.inlinePolicies[{index}].spec");
         found.extend(policy_errors(inline.spec.as_ref(), &path));
     }
@@ -140,33 +140,4 @@ fn sentence(error: &octelium_policy::Error) -> String {
     };
     let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
     format!("{place}{}{hint}", error.message)
-}
-
-fn inline_policies(object: &Object) -> &[InlinePolicy] {
-    macro_rules! of {
-        ($resource:expr) => {
-            $resource
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.authorization.as_ref())
-                .map_or(&[], |authorization| authorization.inline_policies.as_slice())
-        };
-    }
-    match object {
-        Object::Namespace(resource) => of!(resource),
-        Object::Service(resource) => of!(resource),
-        Object::User(resource) => of!(resource),
-        Object::Group(resource) => of!(resource),
-        Object::Credential(resource) => of!(resource),
-        Object::Session(resource) => of!(resource),
-        Object::ClusterConfig(resource) => of!(resource),
-        Object::Device(resource) => of!(resource),
-        Object::Policy(_)
-        | Object::Secret(_)
-        | Object::Config(_)
-        | Object::IdentityProvider(_)
-        | Object::Authenticator(_)
-        | Object::Region(_)
-        | Object::Gateway(_) => &[],
-    }
 }

@@ -22,7 +22,7 @@ use octelium_api::{
     },
 };
 use octelium_consensus::{State, Stored};
-use octelium_policy::{Context, Subject, could_allow};
+use octelium_policy::could_allow;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
@@ -77,19 +77,7 @@ impl Seen {
     }
 
     fn could_be_allowed(&self, route: &Route, session: Option<&SessionEntry>) -> bool {
-        fn subject(subject: &dyn Subject) -> &dyn Subject {
-            subject
-        }
-        let context = Context {
-            request: None,
-            session: session.map(|session| subject(&session.session)),
-            user: session.map(|session| subject(&session.user.user)),
-            groups: session.map(|session| subject(&session.user.groups)),
-            device: None,
-            service: Some(&route.service),
-            namespace: route.namespace_subject.as_ref().map(|namespace| subject(namespace)),
-            now_unix_nanos: self.now_unix_nanos,
-        };
+        let context = octelium_actors::context_of(route, session, None, self.now_unix_nanos);
         let of_caller = session.map(|session| session.user.policies.iter().chain(&session.policies));
         could_allow(route.policies.iter().chain(of_caller.into_iter().flatten()).map(AsRef::as_ref), &context)
     }

@@ -5,7 +5,7 @@ use octelium_actors::{
     sessions::{SessionEntry, scope},
 };
 use octelium_api::core::session::{spec::State, status};
-use octelium_policy::{Context, Effect, Grpc, Subject, decide};
+use octelium_policy::{Effect, Grpc, decide};
 
 use super::{
     context::RequestContext,
@@ -30,32 +30,12 @@ pub fn decide_request(
     {
         return Verdict { is_allowed: false, reason };
     }
-    let seen = context_of(route, session, context, now_unix_nanos);
+    let seen = octelium_actors::context_of(route, session, Some(context), now_unix_nanos);
     let of_caller = session.map(|session| session.user.policies.iter().chain(&session.policies)).into_iter().flatten();
     let policies = route.policies.iter().chain(of_caller).map(AsRef::as_ref);
     let decision = decide(policies, &seen);
     let is_allowed = decision.effect == Effect::Allow;
     Verdict { is_allowed, reason: Reason::from(decision.reason) }
-}
-
-/// What policies and rules see as `ctx`.
-pub fn context_of<'a>(
-    route: &'a Route,
-    session: Option<&'a SessionEntry>,
-    request: &'a RequestContext<'_>,
-    now_unix_nanos: i64,
-) -> Context<'a> {
-    let subject = |subject: &'a dyn Subject| subject;
-    Context {
-        request: Some(request),
-        session: session.map(|session| subject(&session.session)),
-        user: session.map(|session| subject(&session.user.user)),
-        groups: session.map(|session| subject(&session.user.groups)),
-        device: None,
-        service: Some(&route.service),
-        namespace: route.namespace_subject.as_ref().map(|namespace| subject(namespace)),
-        now_unix_nanos,
-    }
 }
 
 /// The first gate that is shut. Expiry and dead tokens were refused before: such a caller isn't authenticated.

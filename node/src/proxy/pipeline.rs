@@ -47,7 +47,7 @@ async fn run(
     let (verdict, config) = {
         let context = RequestContext::new(exchange, None);
         let verdict = authorize::decide_request(exchange, &route, &context, now.unix_nanos);
-        let seen = authorize::context_of(&route, exchange.session.as_deref(), &context, now.unix_nanos);
+        let seen = octelium_actors::context_of(&route, exchange.session.as_deref(), Some(&context), now.unix_nanos);
         let config = if verdict.is_allowed { configure::choose(&route, &seen, &proxy.generated) } else { Ok(None) };
         (verdict, config)
     };
