@@ -25,6 +25,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSour
 use clap_complete::ArgValueCandidates;
 
 use crate::{
+    Usage,
     config::{self, Choice, Settings},
     exit, names,
     session::Cluster,
@@ -82,7 +83,8 @@ enum Command {
     Export(export::Arguments),
     /// Save the whole configuration with its Secrets, sealed under a passphrase
     Backup(backup::Arguments),
-    /// Make the configuration what a backup says
+    /// Make the configuration what a backup says: up to 12 MiB as one change, a larger one as several that can be made
+    /// again
     Restore(restore::Arguments),
     /// Show what the members of a kind mean; needs no cluster
     Explain(explain::Arguments),
@@ -100,6 +102,13 @@ enum Command {
     Version(version::Arguments),
     /// Write a shell's completion script
     Completion(completion::Arguments),
+}
+
+impl Command {
+    /// Whether it is about a cluster at all.
+    fn needs_cluster(&self) -> bool {
+        !matches!(self, Self::Version(_) | Self::Completion(_) | Self::Config(_) | Self::Explain(_))
+    }
 }
 
 /// Reads the command line; what can't be understood ends the process with code 2.
@@ -134,11 +143,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ca_file: arguments.ca_file.map(Into::into),
     };
     let open = || Cluster::new(Settings::resolve(&choice)?);
+    if arguments.logout && !arguments.command.needs_cluster() {
+        return Err(Usage("--logout: this command has no Session that could end".into()).into());
+    }
     // These need no cluster, or end the Session themselves.
     match &arguments.command {
         Command::Version(arguments) => return version::run(arguments),
         Command::Completion(arguments) => return completion::run(arguments),
-        Command::Config(arguments) => return clusters::run(&choice, arguments),
+        Command::Config(arguments) => return clusters::run(&choice, arguments).await,
         Command::Explain(arguments) => return explain::run(arguments),
         Command::Logout => return logout::run(&mut open()?).await,
         _ => {}
@@ -151,7 +163,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut cluster = open()?;
     let logout = arguments.logout || config::flag("OCTELIUM_LOGOUT")?;
     if logout {
-        cluster.needs_own_session()?;
+        cluster.needs_kept_session()?;
     }
     match &arguments.command {
         Command::Apply(arguments) => Box::pin(apply::run(&mut cluster, arguments, documents)).await?,

@@ -124,7 +124,7 @@ impl Settings {
         for cluster in file.clusters {
             if check_domain(&cluster.domain)? == domain {
                 if !entry.domain.is_empty() {
-                    bail!("config.yaml: the cluster `{domain}` is there twice");
+                    return Err(Usage(format!("config.yaml: the cluster `{domain}` is there twice")).into());
                 }
                 entry = cluster;
             }
@@ -267,15 +267,15 @@ pub fn read(path: &Path) -> anyhow::Result<Document> {
         other => other.with_context(|| path.display().to_string())?,
     };
     let text = read_bounded(file).with_context(|| path.display().to_string())?;
-    parse(&text).with_context(|| path.display().to_string())
+    parse(&text).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
 }
 
-fn parse(text: &str) -> anyhow::Result<Document> {
+fn parse(text: &str) -> Result<Document, serde_saphyr::Error> {
     // An empty document is no mapping, and yet a file that says nothing is fine.
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Document::default());
     }
-    Ok(serde_saphyr::from_str(text)?)
+    serde_saphyr::from_str(text)
 }
 
 /// The domain in lower case, if it can be one.
@@ -385,7 +385,8 @@ clusters:
             "currentDomain: x_y/z\n",
             "- a\n",
         ] {
-            assert!(settings(config, Choice::default()).is_err(), "{config}");
+            let error = settings(config, Choice::default()).unwrap_err();
+            assert!(error.is::<Usage>(), "{config}: {error:#}");
         }
     }
 

@@ -41,12 +41,8 @@ impl Private {
     pub fn begin(path: &Path, overwrite: bool) -> anyhow::Result<Self> {
         let shown = || path.display().to_string();
         check_free(path, overwrite)?;
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
         // In the same directory, so that it can be moved into place. Such files are made with mode 0600.
-        let file = tempfile::Builder::new().prefix(".octeliumctl.").tempfile_in(directory).with_context(shown)?;
+        let file = tempfile::Builder::new().prefix(".octeliumctl.").tempfile_in(directory(path)).with_context(shown)?;
         Ok(Self { path: path.to_owned(), file, overwrite })
     }
 
@@ -72,11 +68,17 @@ impl Private {
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Err(taken(&path).into()),
             Err(error) => return Err(error.error).with_context(shown),
         }
-        if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
-            // Some systems can't open directories; the file itself is safe.
-            File::open(parent).and_then(|directory| directory.sync_all()).ok();
-        }
+        // Some systems can't open directories; the file itself is safe.
+        File::open(directory(&path)).and_then(|directory| directory.sync_all()).ok();
         Ok(())
+    }
+}
+
+/// Where the file is; a bare name is in the working directory.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -85,6 +87,13 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
+
+    #[test]
+    fn a_bare_name_is_in_the_working_directory() {
+        for (path, expected) in [("backup", "."), ("a/backup", "a"), ("/backup", "/"), ("./backup", ".")] {
+            assert_eq!(directory(Path::new(path)), Path::new(expected), "{path}");
+        }
+    }
 
     #[test]
     fn a_file_is_there_as_a_whole_and_for_its_owner() {

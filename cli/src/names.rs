@@ -66,13 +66,17 @@ pub fn domains() -> Vec<CompletionCandidate> {
     known.clusters.into_iter().map(|cluster| CompletionCandidate::new(cluster.domain)).collect()
 }
 
+/// A key pressed for a suggestion neither renews a Session nor begins one.
 fn lookup(kind: Kind, choice: &Choice) -> anyhow::Result<Vec<String>> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::time::timeout(LOOKUP_TIMEOUT, async {
             let mut cluster = Cluster::new(Settings::resolve(choice)?)?;
-            list(&mut cluster, kind).await
+            match cluster.settle_for_what_is_here()? {
+                true => list(&mut cluster, kind).await,
+                false => Ok(Vec::new()),
+            }
         })
         .await?
     })

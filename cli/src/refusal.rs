@@ -1,6 +1,6 @@
 //! Answers of the server that are not what was asked for, and the details in them.
 
-use std::{error::Error as _, fmt};
+use std::{error::Error as _, fmt, sync::Arc};
 
 use prost::Message;
 use tonic::{Code, Status};
@@ -54,6 +54,11 @@ impl Refusal {
         )
     }
 
+    /// Whether an earlier attempt at the same call was sent and never answered: it may have done what was asked for.
+    pub fn is_repeated(&self) -> bool {
+        is_repeated(&self.status)
+    }
+
     /// Whether there was no connection, so that the server can't have done anything.
     pub fn is_unsent(&self) -> bool {
         self.connection().is_some()
@@ -96,6 +101,33 @@ impl fmt::Display for Refusal {
         }
         Ok(())
     }
+}
+
+/// A call was sent before this attempt at it, and its answer was lost.
+#[derive(Debug, thiserror::Error)]
+#[error("an earlier attempt was not answered")]
+struct Repeated;
+
+/// The answer to a call that was sent before.
+pub fn repeated(mut status: Status) -> Status {
+    // What has a cause already is no answer of the server.
+    if status.source().is_none() {
+        status.set_source(Arc::new(Repeated));
+    }
+    status
+}
+
+/// Whether it is an answer to a call that was sent before.
+pub fn is_repeated(status: &Status) -> bool {
+    status.source().is_some_and(|cause| cause.is::<Repeated>())
+}
+
+/// Adds that it may be done, where the answer to a repeated call says only that there is nothing to do any more.
+pub fn perhaps_done(error: anyhow::Error) -> anyhow::Error {
+    let is_ambiguous = error.downcast_ref::<Refusal>().is_some_and(|refusal| {
+        refusal.is_repeated() && matches!(refusal.code(), Code::AlreadyExists | Code::NotFound | Code::OutOfRange)
+    });
+    if is_ambiguous { error.context("an earlier attempt may have done it") } else { error }
 }
 
 /// Why there was no connection, if that is why the call failed.
@@ -221,6 +253,14 @@ mod tests {
         ] {
             assert_eq!(change_of(field), expected, "{field}");
         }
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_may_have_done_is_told() {
+        let told = |status: Status| format!("{:#}", perhaps_done(Refusal::from(status).into()));
+        assert_eq!(told(Status::not_found("no")), "not found: no");
+        assert_eq!(told(repeated(Status::not_found("no"))), "an earlier attempt may have done it: not found: no");
+        assert_eq!(told(repeated(Status::invalid_argument("no"))), "invalid argument: no");
     }
 
     #[test]

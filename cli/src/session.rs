@@ -29,7 +29,7 @@ use crate::{
     connect::{self, LONG_TIMEOUT, REQUEST_TIMEOUT},
     exit::{Exit, Failure},
     output,
-    refusal::{Refusal, not_connected},
+    refusal::{Refusal, is_repeated, not_connected, repeated},
     state::{self, Age, Domain, Held},
 };
 
@@ -143,12 +143,7 @@ impl Cluster {
     /// # Errors
     /// If this process has no Session of its own, nobody can be authenticated, or a [`Refusal`].
     pub async fn auth<T>(&mut self, call: impl AsyncFn(&mut Auth) -> Result<Response<T>, Status>) -> anyhow::Result<T> {
-        self.needs_own_session()?;
-        if config::variable("OCTELIUM_ACCESS_TOKEN").is_some() {
-            return Err(
-                Usage("with OCTELIUM_ACCESS_TOKEN there is no Session here that could be changed".into()).into()
-            );
-        }
+        self.needs_kept_session()?;
         self.authenticated().await?;
         let held = state::hold(&self.settings.home).await?;
         let token = self.stored(&held).map(|entry| entry.refresh_token().to_owned()).unwrap_or_default();
@@ -185,6 +180,42 @@ impl Cluster {
         }
     }
 
+    /// Refuses also where an access token is used as it is: a stored Session would be another than who calls.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn needs_kept_session(&self) -> Result<(), Usage> {
+        self.needs_own_session()?;
+        match config::variable("OCTELIUM_ACCESS_TOKEN") {
+            Some(_) => {
+                Err(Usage("with OCTELIUM_ACCESS_TOKEN there is no Session here that could be changed or ended".into()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// From now on calls with what is here and still counts: nothing is renewed, and nobody logs in. `false`: there is
+    /// nothing.
+    ///
+    /// # Errors
+    /// If the state can't be read.
+    pub fn settle_for_what_is_here(&mut self) -> anyhow::Result<bool> {
+        let token = match config::variable("OCTELIUM_ACCESS_TOKEN") {
+            _ if self.settings.proxy_socket.is_some() => None,
+            Some(token) => Some(token),
+            None => {
+                let entry = state::peek(&self.settings.home)?.domain_map.remove(&self.settings.domain);
+                let usable = |entry: &Domain| matches!(entry.age(SystemTime::now()), Age::Fresh | Age::Stale);
+                match entry.filter(usable) {
+                    Some(entry) => Some(entry.access_token().to_owned()),
+                    None => return Ok(false),
+                }
+            }
+        };
+        self.access = Some(Access { token, renewable: false });
+        Ok(true)
+    }
+
     /// Calls the API of the caller's own matters.
     ///
     /// # Errors
@@ -208,7 +239,9 @@ impl Cluster {
             // what was refused just after authentication stays refused.
             Err(status) if status.code() == Code::Unauthenticated && access.renewable => {
                 let access = self.access(access.token.as_deref()).await?;
-                Ok(attempt(&channel, &access, &call).await.map_err(Refusal::from)?.into_inner())
+                let again = attempt(&channel, &access, &call).await;
+                let again = if is_repeated(&status) { again.map_err(repeated) } else { again };
+                Ok(again.map_err(Refusal::from)?.into_inner())
             }
             other => Ok(other.map_err(Refusal::from)?.into_inner()),
         }
@@ -304,7 +337,7 @@ impl Cluster {
     /// # Errors
     /// If the server didn't confirm; the Session then may live until it expires.
     pub async fn logout(&mut self) -> anyhow::Result<bool> {
-        self.needs_own_session()?;
+        self.needs_kept_session()?;
         let mut held = state::hold(&self.settings.home).await?;
         let Some(entry) = self.stored(&held) else { return Ok(false) };
         self.access = None;
@@ -425,18 +458,21 @@ fn secret_value(token: &str) -> Result<MetadataValue<Ascii>, Status> {
     Ok(value)
 }
 
-/// Calls again while the server is unavailable, and only then.
+/// Calls again while the server is unavailable, and only then. An answer to a call that was sent before says so.
 async fn retrying<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
     let begin = tokio::time::Instant::now();
     let mut pauses = PAUSES.into_iter();
     let mut answered = None;
+    let mut was_sent = false;
     loop {
         let status = match call().await {
             Err(status) if status.code() == Code::Unavailable => status,
+            Err(status) if was_sent => return Err(repeated(status)),
             other => return other,
         };
         let hopeless = not_connected(&status).is_some_and(|error| !error.is_passing());
         let sent = not_connected(&status).is_none();
+        was_sent |= sent;
         // Of several failures the last one counts, but one after which the server may have acted outweighs a later one
         // without a connection.
         if sent || answered.is_none() {
@@ -503,6 +539,19 @@ mod tests {
             })
             .await;
             assert_eq!(Refusal::from(answer.unwrap_err()).is_unsent(), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_after_a_lost_one_says_so() {
+        for lost in [0, 1] {
+            let count = Cell::new(0);
+            let answer: Result<(), _> = retrying(async || {
+                count.set(count.get() + 1);
+                if count.get() <= lost { Err(Status::unavailable("lost")) } else { Err(Status::already_exists("yes")) }
+            })
+            .await;
+            assert_eq!(Refusal::from(answer.unwrap_err()).is_repeated(), lost > 0);
         }
     }
 

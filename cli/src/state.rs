@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -118,6 +119,21 @@ pub async fn hold(home: &Home) -> anyhow::Result<Held> {
             Err(TryLockError::Error(error)) => return Err(error).context(path.display().to_string()),
         }
     }
+    Ok(Held { home: home.clone(), state: read(directory)?, _lock: Some(lock) })
+}
+
+/// The state as it is now, without waiting for anybody who changes it, and without making anything.
+///
+/// # Errors
+/// If it can't be read.
+pub fn peek(home: &Home) -> anyhow::Result<State> {
+    match home {
+        Home::Memory => Ok(State::default()),
+        Home::Directory(directory) => read(directory),
+    }
+}
+
+fn read(directory: &Path) -> anyhow::Result<State> {
     let path = directory.join("octelium.db");
     let mut bytes = Vec::new();
     match File::open(&path) {
@@ -130,9 +146,8 @@ pub async fn hold(home: &Home) -> anyhow::Result<Held> {
     if bytes.len() as u64 > BYTES_MAX {
         bail!("{} is not a state file of octeliumctl", path.display());
     }
-    let state = State::decode(bytes.as_slice())
-        .with_context(|| format!("{} is damaged; remove it and log in again", path.display()))?;
-    Ok(Held { home: home.clone(), state, _lock: Some(lock) })
+    State::decode(bytes.as_slice())
+        .with_context(|| format!("{} is damaged; remove it and log in again", path.display()))
 }
 
 impl Held {
@@ -197,7 +212,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::Directory(directory.path().join("a/b"));
         let entry = Domain::new(token(), SystemTime::now());
+        assert!(peek(&home).unwrap().domain_map.is_empty() && !directory.path().join("a").exists());
         hold(&home).await.unwrap().set("example.com", Some(entry.clone())).unwrap();
+        assert_eq!(peek(&home).unwrap().domain_map.get("example.com"), Some(&entry));
         let mut held = hold(&home).await.unwrap();
         assert_eq!(held.get("example.com"), Some(&entry));
         assert_eq!(held.get("example.org"), None);

@@ -7,7 +7,7 @@ mod sources;
 mod wait;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -51,8 +51,8 @@ pub struct Arguments {
     /// Print the results in this form
     #[arg(short, long, visible_alias = "output", value_enum)]
     out: Option<Format>,
-    /// Also delete, in the same change, what was applied before and is in no manifest any more: what has the labels of
-    /// --selector, the owner of --owner, or by default the directory's name as its owner
+    /// Also delete, in the same change, what was applied before and is in no manifest any more: what has the owner of
+    /// --owner or the labels of --selector, one of which must be given
     #[arg(long)]
     prune: bool,
     /// With --prune: only delete, among the applied kinds, what has such labels: key=value, key!=value, key or !key
@@ -61,8 +61,8 @@ pub struct Arguments {
     /// Annotate what is applied with `octelium-owner: NAME`, by which --prune knows it again
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Delete without asking
-    #[arg(short, long)]
+    /// With --prune: delete without asking; needed where nobody could answer
+    #[arg(short, long, requires = "prune")]
     yes: bool,
     /// Apply only manifests of this kind; repeatable
     #[arg(long, value_name = "KIND", value_parser = kinds::parse)]
@@ -92,29 +92,22 @@ impl Arguments {
     /// # Errors
     /// If that can't be said by an annotation, or --prune doesn't say it.
     fn owner(&self) -> Result<Option<String>, Usage> {
-        let owner = match &self.owner {
-            Some(owner) => owner.clone(),
+        let Some(owner) = &self.owner else {
             // What labels choose needs no owner.
-            None if !self.prune || self.selector.is_some() => return Ok(None),
-            None => base_name(&self.path).ok_or_else(|| {
-                let text = "--prune must know what it may delete: give --selector key=value or --owner NAME, or apply a \
-                            directory, whose name then is the owner";
-                Usage(text.to_owned())
-            })?,
+            if !self.prune || self.selector.is_some() {
+                return Ok(None);
+            }
+            let text = "--prune must know what it may delete: give --owner NAME, the same each time, or --selector \
+                        key=value";
+            return Err(Usage(text.to_owned()));
         };
         match owner.len() {
-            1..=OWNER_BYTES_MAX if !owner.chars().any(char::is_control) => Ok(Some(owner)),
+            1..=OWNER_BYTES_MAX if !owner.chars().any(char::is_control) => Ok(Some(owner.clone())),
             length => Err(Usage(format!(
-                "`{owner}` ({length} bytes) can't be an owner: expected 1 to {OWNER_BYTES_MAX} bytes; give --owner NAME"
+                "--owner `{owner}` ({length} bytes) can't be an owner: expected 1 to {OWNER_BYTES_MAX} bytes"
             ))),
         }
     }
-}
-
-/// The name of a directory; `None` for all else.
-fn base_name(path: &Path) -> Option<String> {
-    let path = path.canonicalize().ok().filter(|path| path.is_dir())?;
-    path.file_name()?.to_str().map(str::to_owned)
 }
 
 /// Reads all manifests and judges them as far as that needs no server.
@@ -122,10 +115,6 @@ fn base_name(path: &Path) -> Option<String> {
 /// # Errors
 /// If anything is wrong with any of them; every complaint was printed then.
 pub fn read(arguments: &Arguments) -> anyhow::Result<Vec<Document>> {
-    if arguments.path != Path::new("-") {
-        // What isn't there is no reason to speak of owners.
-        std::fs::metadata(&arguments.path).with_context(|| arguments.path.display().to_string())?;
-    }
     let owner = arguments.owner()?;
     if arguments.selector.as_ref().is_some_and(|selector| !selector.asks_for_a_label()) {
         return Err(Usage("--prune needs a selector that asks for a label, such as key=value or key".into()).into());
@@ -331,16 +320,18 @@ spec:
     #[test]
     fn what_is_pruned_belongs_to_somebody() {
         let directory = tempfile::tempdir().unwrap();
-        let (path, name) = (directory.path().display().to_string(), directory.path().file_name().unwrap());
+        let path = directory.path().display().to_string();
         let owner = |line: &str| parse(line).unwrap().owner();
         assert_eq!(owner(&path).unwrap(), None);
-        assert_eq!(owner(&format!("{path} --prune")).unwrap().as_deref(), name.to_str());
+        let error = owner(&format!("{path} --prune")).unwrap_err().to_string();
+        assert!(error.contains("--owner NAME") && error.contains("--selector"), "{error}");
         assert_eq!(owner("- --owner team-a").unwrap().as_deref(), Some("team-a"));
         assert_eq!(owner("- --prune --owner team-a").unwrap().as_deref(), Some("team-a"));
         assert_eq!(owner("- --prune -l team=a").unwrap(), None);
         assert!(owner("- --prune").is_err());
         assert!(owner(&format!("- --owner {}", "x".repeat(64))).is_err());
         assert!(parse("x -l team=a").is_err(), "a selector chooses what to prune");
+        assert!(parse("x --yes").is_err() && parse("x --yes --prune").is_ok(), "nothing else is asked");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
     exit::{Exit, Failure},
     files::Private,
     output::{self, Format, plain},
+    state,
     suggest::did_you_mean,
 };
 
@@ -43,7 +44,7 @@ enum What {
         /// Its name or domain
         name: String,
     },
-    /// Forget a cluster
+    /// Forget a cluster and its stored Session
     DeleteCluster {
         /// Its name or domain
         name: String,
@@ -66,7 +67,7 @@ struct SetCluster {
 ///
 /// # Errors
 /// If the file can't be read or written, or there is no such cluster.
-pub fn run(choice: &config::Choice, arguments: &Arguments) -> anyhow::Result<()> {
+pub async fn run(choice: &config::Choice, arguments: &Arguments) -> anyhow::Result<()> {
     let Home::Directory(home) = config::home(choice.home.as_deref())? else {
         return Err(Usage("there is no config.yaml with --homedir mem".into()).into());
     };
@@ -95,6 +96,8 @@ pub fn run(choice: &config::Choice, arguments: &Arguments) -> anyhow::Result<()>
         }
         What::DeleteCluster { name } => {
             let cluster = document.clusters.remove(find(&document, name)?);
+            // First, since a Session of no cluster that is known would stay for ever.
+            forget_session(&home, &cluster.domain).await?;
             if is_current(&document, &cluster) {
                 document.current_domain = None;
                 output::note("it was the chosen cluster; now none is");
@@ -147,6 +150,19 @@ fn list(document: &Document, out: Option<Format>) -> anyhow::Result<String> {
     Ok(output::table(&["Current", "Name", "Domain", "Address", "CA File"], document.clusters.iter().map(row).collect()))
 }
 
+/// Forgets the Session at `domain`, if one is stored. Only `logout` ends it.
+async fn forget_session(home: &Path, domain: &str) -> anyhow::Result<()> {
+    let (home, domain) = (Home::Directory(home.to_owned()), domain.to_ascii_lowercase());
+    if !state::peek(&home)?.domain_map.contains_key(&domain) {
+        return Ok(());
+    }
+    state::hold(&home).await?.set(&domain, None)?;
+    output::note(&format!(
+        "its Session is forgotten too, but goes on at {domain} until it expires; `octeliumctl logout` beforehand ends it"
+    ));
+    Ok(())
+}
+
 /// Adds or changes the entry. Its name, and what was done.
 fn set_cluster(
     document: &mut Document,
@@ -171,7 +187,9 @@ fn set_cluster(
     if let Some(address) = given(&choice.address) {
         config::parse_address(&address)?;
     }
-    let mut entry = known.map(|at| document.clusters[at].clone()).unwrap_or_default();
+    // How one cluster is reached and believed says nothing of another.
+    let same = known.map(|at| &document.clusters[at]).filter(|cluster| cluster.domain.eq_ignore_ascii_case(&domain));
+    let mut entry = same.cloned().unwrap_or_default();
     entry.name = (set.name != domain).then(|| set.name.clone());
     entry.address = given(&choice.address).or(entry.address);
     // Relative paths in the file are relative to it, those given here to the working directory.
@@ -254,5 +272,16 @@ mod tests {
         set(&mut document, "x.org", Some("new.org")).unwrap();
         assert_eq!(document.current_domain.as_deref(), Some("new.org"));
         assert_eq!(document.clusters[0].name(), "x.org");
+    }
+
+    #[test]
+    fn another_domain_begins_afresh() {
+        let mut document = document();
+        document.clusters[1].address = Some("10.0.0.1".to_owned());
+        document.clusters[1].auth_token_file = Some("root.token".into());
+        set(&mut document, "prod", Some("Y.org")).unwrap();
+        assert_eq!(document.clusters[1].address.as_deref(), Some("10.0.0.1"), "it is the same");
+        set(&mut document, "prod", Some("z.org")).unwrap();
+        assert_eq!((&document.clusters[1].address, &document.clusters[1].auth_token_file), (&None, &None));
     }
 }

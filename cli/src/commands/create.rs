@@ -9,6 +9,7 @@ use octelium_api::{Object, core, meta::Metadata};
 
 use crate::{
     output::{self, Format, plain},
+    refusal::perhaps_done,
     session::Cluster,
 };
 
@@ -56,8 +57,8 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
                 spec: Some(core::namespace::Spec::default()),
                 ..Default::default()
             };
-            let created = cluster.core(async |core| core.create_namespace(namespace.clone()).await).await?;
-            tell(&created.into(), arguments.out)
+            let created = cluster.core(async |core| core.create_namespace(namespace.clone()).await).await;
+            tell(&created.map_err(perhaps_done)?.into(), arguments.out)
         }
         What::Secret(arguments) => secret::run(cluster, arguments).await,
         What::Config(arguments) => config::run(cluster, arguments).await,

@@ -9,6 +9,7 @@ use crate::{
     kinds::{self, full_name},
     names,
     output::{self, plain},
+    refusal::perhaps_done,
     session::Cluster,
 };
 
@@ -38,7 +39,7 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
         match cluster.core(async |core| kinds::delete(core, kind, &name).await).await {
             Ok(()) => output::result(&format!("{kind} {} deleted\n", plain(&name)))?,
             Err(error) => {
-                let error = names::with_hint(cluster, kind, &name, error).await;
+                let error = names::with_hint(cluster, kind, &name, perhaps_done(error)).await;
                 failures.push(exit::of(&error));
                 output::error(&format!("{kind} {name}: {error:#}"));
             }

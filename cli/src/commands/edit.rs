@@ -7,7 +7,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
@@ -34,6 +34,8 @@ use text::Complaint;
 
 /// Where nothing says which editor.
 const EDITOR: &str = "vi";
+/// So long after the editor is closed, an interrupt is still taken for one of the editor's.
+const INTERRUPTS_OVER: Duration = Duration::from_millis(20);
 
 /// What to edit.
 #[derive(Debug, clap::Args)]
@@ -70,27 +72,34 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
         Err(error) => return Err(names::with_hint(cluster, kind, &name, error).await),
     };
     outlive_interrupts()?;
-    let file = Draft::new(kind, before.name())?;
-    match edit(cluster, &editor, &before, &file).await {
+    let mut file = Draft::new(kind, before.name())?;
+    match edit(cluster, &editor, &before, &mut file).await {
         Ok(sentence) => Ok(output::result(&sentence)?),
         Err(error) => Err(file.keep(error)),
     }
 }
 
 /// The sentence to end with.
-async fn edit(cluster: &mut Cluster, editor: &str, before: &Object, file: &Draft) -> anyhow::Result<String> {
+async fn edit(cluster: &mut Cluster, editor: &str, before: &Object, file: &mut Draft) -> anyhow::Result<String> {
     let called = format!("{} {}", before.kind(), plain(before.name()));
     let mut body = portable::yaml(before);
     let mut complaints = Vec::new();
     loop {
-        let offered = text::with_header(&body, before, &complaints);
+        let header = text::header(before, &complaints);
+        let offered = format!("{header}{body}");
         file.write(&offered)?;
         open(editor, &file.path)?;
         let text = file.read()?;
         let changed = text != offered;
-        body = text::body(&text).to_owned();
+        body = text::body(&text, &header).to_owned();
         match (changed, complaints.is_empty()) {
             _ if body.trim().is_empty() => return Ok(format!("{called} is as it was: the text is empty\n")),
+            // Who made comments of everything may still want it.
+            _ if text::is_all_comments(&body) => {
+                return Err(
+                    Failure::new(Exit::Failed, format!("{called} is as it was: the text is all comments")).into()
+                );
+            }
             (false, true) => return Ok(format!("{called} is as it was\n")),
             // Otherwise an editor that can't do better would be opened for ever.
             (false, false) => return Err(Failure::new(Exit::Failed, text::list(&complaints)).into()),
@@ -103,7 +112,17 @@ async fn edit(cluster: &mut Cluster, editor: &str, before: &Object, file: &Draft
                 continue;
             }
         };
-        match apply(cluster, before, &after).await {
+        // What was meant for the editor is over; from here on Ctrl-C is for this program.
+        tokio::time::timeout(INTERRUPTS_OVER, tokio::signal::ctrl_c()).await.ok();
+        let applied = tokio::select! {
+            applied = apply(cluster, before, &after) => applied,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                let text = format!("interrupted; whether {called} was updated is not known");
+                return Err(Failure::new(Exit::Failed, text).into());
+            }
+        };
+        match applied {
             Ok(answer) => return report(&called, answer, before.kind()),
             Err(mut error) => match refused(&mut error, &after) {
                 Some(found) => complaints = found,
@@ -223,6 +242,9 @@ fn open(editor: &str, path: &Path) -> anyhow::Result<()> {
 /// The text that is edited, in a file that only its owner may read.
 struct Draft {
     path: PathBuf,
+    holds_data: bool,
+    /// What was written first.
+    offered: Option<String>,
     /// Removes the file at the end.
     file: TempPath,
 }
@@ -233,25 +255,36 @@ impl Draft {
         // Such files are made with mode 0600.
         let file = tempfile::Builder::new().prefix(&prefix).suffix(".yaml").tempfile().context("temporary file")?;
         let path = file.path().to_owned();
-        Ok(Self { path, file: file.into_temp_path() })
+        Ok(Self { path, holds_data: kind.has_data(), offered: None, file: file.into_temp_path() })
     }
 
-    fn write(&self, text: &str) -> anyhow::Result<()> {
+    fn write(&mut self, text: &str) -> anyhow::Result<()> {
         // Into the same file, whose mode stays; an editor that replaced it chose the mode itself.
         let mut file = fs::File::create(&self.path).with_context(|| self.path.display().to_string())?;
-        file.write_all(text.as_bytes()).with_context(|| self.path.display().to_string())
+        file.write_all(text.as_bytes()).with_context(|| self.path.display().to_string())?;
+        self.offered.get_or_insert_with(|| text.to_owned());
+        Ok(())
     }
 
     fn read(&self) -> anyhow::Result<String> {
         fs::read_to_string(&self.path).with_context(|| self.path.display().to_string())
     }
 
-    /// Leaves the file where it is, and says where.
+    /// Leaves the file where it is, and says where, if anything was written there by hand.
     fn keep(self, error: anyhow::Error) -> anyhow::Error {
+        // What can't be read as text isn't what was offered either.
+        let text = self.read().ok();
+        if self.offered.is_none() || text == self.offered {
+            return error;
+        }
         // Fails only where the file is gone already.
         self.file.keep().ok();
         let exit = exit::of(&error);
-        Failure::new(exit, format!("{error:#}\nWhat you wrote is in {}", self.path.display())).into()
+        let mut text = format!("{error:#}\nWhat you wrote is in {}", self.path.display());
+        if self.holds_data {
+            text.push_str("\nIt may hold secret data: remove it once you don't need it any more");
+        }
+        Failure::new(exit, text).into()
     }
 }
 

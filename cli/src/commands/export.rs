@@ -13,18 +13,7 @@ use super::apply::check;
 use crate::{Usage, files::Private, kinds, output, pages, portable, progress::Progress, session::Cluster};
 
 /// In the order in which `apply` of other tools needs them. What the cluster or its users make themselves is left out.
-const EXPORTED: [Kind; 10] = [
-    Kind::Secret,
-    Kind::Config,
-    Kind::Policy,
-    Kind::IdentityProvider,
-    Kind::Namespace,
-    Kind::Group,
-    Kind::User,
-    Kind::Service,
-    Kind::Credential,
-    Kind::ClusterConfig,
-];
+const EXPORTED: [Kind; 10] = Kind::WRITTEN;
 
 /// What to write, and where.
 #[derive(Debug, clap::Args)]
@@ -35,7 +24,7 @@ pub struct Arguments {
     /// A file, or a directory for a file of each kind; default: stdout
     #[arg(short, long, visible_alias = "output", value_name = "FILE|DIR", value_hint = clap::ValueHint::AnyPath)]
     out: Option<PathBuf>,
-    /// Also what the system itself made
+    /// Also what the system itself made, which `apply` takes back only unchanged
     #[arg(long)]
     include_system: bool,
     /// Replace files that are there
@@ -72,14 +61,24 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
         let texts: Vec<_> = files.into_iter().map(|(_, text)| text).collect();
         return Ok(output::result(&texts.join("---\n"))?);
     };
+    let mut stale = Vec::new();
     let written = if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         std::fs::create_dir_all(path).with_context(|| path.display().to_string())?;
+        let is_written = |kind: &Kind| files.iter().any(|(written, _)| written == kind);
+        stale.extend(EXPORTED.into_iter().filter(|kind| chosen(kind) && !is_written(kind)));
         let named = |(kind, text): (Kind, String)| (path.join(file_name(kind)), text);
         files.into_iter().map(named).collect()
     } else {
         vec![(path.clone(), files.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("---\n"))]
     };
     write(&written, arguments.force)?;
+    for file in stale.into_iter().map(|kind| path.join(file_name(kind))).filter(|file| file.exists()) {
+        output::warning(&format!(
+            "{} was not written now and may be of an earlier export: there is nothing of its kind to export any more, \
+             and `apply` of the directory would bring back what it describes",
+            file.display()
+        ));
+    }
     Ok(output::result(&format!("{} written to {}\n", super::apply::count(exported, "resource"), path.display()))?)
 }
 

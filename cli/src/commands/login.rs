@@ -17,7 +17,8 @@ const TOKEN_BYTES_MAX: u64 = 64 << 10;
 /// How to log in.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// An authentication token, or `-` to read it from stdin; default: OCTELIUM_AUTH_TOKEN, authTokenFile
+    /// An authentication token, or `-` to read it from stdin; default: OCTELIUM_AUTH_TOKEN, authTokenFile. Others on
+    /// this machine can see a TOKEN that is given here while the command runs, so better use `-`
     #[arg(long, value_name = "TOKEN|-", allow_hyphen_values = true, conflicts_with_all = ["web", "assertion"])]
     auth_token: Option<String>,
 

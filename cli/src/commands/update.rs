@@ -6,12 +6,13 @@ use octelium_api::{
     Kind, Object,
     core::{Authenticator, Config, Device, Secret, authenticator, device},
 };
-use tonic::Status;
+use tonic::{Code, Request, Status, metadata::MetadataValue};
 
 use super::create::{config, secret};
 use crate::{
     input, kinds, names,
     output::{self, Format, plain},
+    refusal::{Refusal, perhaps_done},
     session::Cluster,
 };
 
@@ -78,7 +79,7 @@ struct Decision {
     out: Option<Format>,
 }
 
-/// Reads the resource, changes that one thing of it and writes it back.
+/// Reads the resource, changes that one thing of it and writes it back, unless somebody else changed it meanwhile.
 ///
 /// # Errors
 /// If there is no such resource, the input can't be read, or the server refuses.
@@ -86,36 +87,38 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
     match &arguments.what {
         What::Secret(arguments) => {
             let (public, data) = arguments.content.read(&arguments.name)?;
-            let mut secret: Secret = get(cluster, Kind::Secret, &arguments.name).await?;
+            let (mut secret, read): (Secret, _) = get(cluster, Kind::Secret, &arguments.name).await?;
             secret.data = Some(data);
             let spec = secret.spec.get_or_insert_default();
             spec.data = public.or(spec.data.take());
-            let updated = cluster.core(async |core| core.update_secret(secret.clone()).await).await?;
-            tell(&updated.into(), arguments.out)
+            let updated = cluster.core(async |core| core.update_secret(read.matching(secret.clone())?).await).await;
+            tell(&updated.map_err(|error| read.explain(error))?.into(), arguments.out)
         }
         What::Config(arguments) => {
             let data = config::data(&arguments.source)?;
-            let mut config: Config = get(cluster, Kind::Config, &arguments.name).await?;
+            let (mut config, read): (Config, _) = get(cluster, Kind::Config, &arguments.name).await?;
             config.data = Some(data);
             config.spec.get_or_insert_default();
-            let updated = cluster.core(async |core| core.update_config(config.clone()).await).await?;
-            tell(&updated.into(), arguments.out)
+            let updated = cluster.core(async |core| core.update_config(read.matching(config.clone())?).await).await;
+            tell(&updated.map_err(|error| read.explain(error))?.into(), arguments.out)
         }
         What::Device(arguments) => {
             use device::spec::State;
             let Some(state) = arguments.choose(State::Active, State::Rejected) else { return Ok(()) };
-            let mut device: Device = get(cluster, Kind::Device, &arguments.name).await?;
+            let (mut device, read): (Device, _) = get(cluster, Kind::Device, &arguments.name).await?;
             device.spec.get_or_insert_default().state = state.into();
-            let updated = cluster.core(async |core| core.update_device(device.clone()).await).await?;
-            tell(&updated.into(), arguments.out)
+            let updated = cluster.core(async |core| core.update_device(read.matching(device.clone())?).await).await;
+            tell(&updated.map_err(|error| read.explain(error))?.into(), arguments.out)
         }
         What::Authenticator(arguments) => {
             use authenticator::spec::State;
             let Some(state) = arguments.choose(State::Active, State::Rejected) else { return Ok(()) };
-            let mut authenticator: Authenticator = get(cluster, Kind::Authenticator, &arguments.name).await?;
+            let (mut authenticator, read): (Authenticator, _) =
+                get(cluster, Kind::Authenticator, &arguments.name).await?;
             authenticator.spec.get_or_insert_default().state = state.into();
-            let updated = cluster.core(async |core| core.update_authenticator(authenticator.clone()).await).await?;
-            tell(&updated.into(), arguments.out)
+            let updated =
+                cluster.core(async |core| core.update_authenticator(read.matching(authenticator.clone())?).await).await;
+            tell(&updated.map_err(|error| read.explain(error))?.into(), arguments.out)
         }
     }
 }
@@ -134,13 +137,46 @@ impl Decision {
     }
 }
 
-async fn get<T: TryFrom<Object>>(cluster: &mut Cluster, kind: Kind, name: &str) -> anyhow::Result<T> {
+async fn get<T: TryFrom<Object>>(cluster: &mut Cluster, kind: Kind, name: &str) -> anyhow::Result<(T, Read)> {
     let object = match cluster.core(async |core| kinds::get(core, kind, name).await).await {
         Ok(object) => object,
         Err(error) => return Err(names::with_hint(cluster, kind, name, error).await),
     };
-    T::try_from(object)
-        .map_err(|_| crate::refusal::Refusal::from(Status::internal("the answer is of another kind")).into())
+    let read = Read { kind, name: object.name().to_owned(), version: object.resource_version().to_owned() };
+    let object = T::try_from(object).map_err(|_| Refusal::from(Status::internal("the answer is of another kind")))?;
+    Ok((object, read))
+}
+
+/// What was read before it is written.
+struct Read {
+    kind: Kind,
+    name: String,
+    version: String,
+}
+
+impl Read {
+    /// A request that is only granted while the resource is still what was read.
+    fn matching<T>(&self, message: T) -> Result<Request<T>, Status> {
+        let version = MetadataValue::try_from(self.version.as_str())
+            .map_err(|_| Status::internal("the resourceVersion can't be sent back"))?;
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("if-match", version);
+        Ok(request)
+    }
+
+    /// Says so where it isn't any more.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast_ref::<Refusal>() {
+            Some(refusal) if refusal.code() != Code::OutOfRange => error,
+            // Then it was perhaps this program.
+            Some(refusal) if refusal.is_repeated() => perhaps_done(error),
+            Some(_) => error.context(format!(
+                "{} {} was changed by somebody else meanwhile; nothing was updated",
+                self.kind, self.name
+            )),
+            None => error,
+        }
+    }
 }
 
 /// Says that `object` was updated, or shows it in the form asked for.

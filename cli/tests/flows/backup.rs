@@ -30,9 +30,24 @@ fn a_backup_is_written_as_a_whole_and_restored() {
     crate::make_private(&passphrase);
     let run = server.run(&["restore", &shown, "--yes", "--prune", "--passphrase-file", &passphrase]);
     assert_eq!(run.out, "2 created, 1 deleted from a backup of old.example\n", "{}", run.err);
+    let warning = "warning: the backup is of another cluster: old.example, and this one is test.example";
+    assert!(run.err.contains(warning), "{}", run.err);
+    assert_eq!(server.count("RestoreBackup"), 3, "each was checked before it was made");
     let run =
         server.run_with(&["restore", &shown, "--yes", "--passphrase-file", "-"], &[], b"another horse's battery\n");
     assert_eq!((run.code, run.err.contains("does not open")), (1, true), "{}", run.err);
+}
+
+#[test]
+fn a_restore_that_breaks_off_may_have_done_a_part() {
+    let server = Server::start();
+    log_in(&server);
+    let path = server.home().join("backup.bin").display().to_string();
+    assert_eq!(server.run_with(&["backup", &path], &PASSPHRASE, b"").code, 0);
+    server.break_off();
+    let run = server.run_with(&["restore", &path, "--yes"], &PASSPHRASE, b"");
+    assert_eq!((run.code, run.out.as_str()), (1, ""), "{}", run.err);
+    assert!(run.err.contains("error: part of it may be restored; run it again: internal error: "), "{}", run.err);
 }
 
 #[test]

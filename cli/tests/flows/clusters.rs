@@ -53,6 +53,39 @@ fn mistakes_leave_the_file_alone() {
 }
 
 #[test]
+fn a_forgotten_cluster_leaves_no_session() {
+    let server = Server::start();
+    crate::log_in(&server);
+    let run = server.run(&["config", "delete-cluster", DOMAIN]);
+    assert_eq!(run.out, format!("Cluster {DOMAIN} is forgotten\n"), "{}", run.err);
+    assert!(run.err.contains("its Session is forgotten too") && run.err.contains("octeliumctl logout"), "{}", run.err);
+    server.configure("");
+    assert_eq!(server.run(&["get", "svc"]).code, 4);
+    let run = server.run(&["config", "delete-cluster", DOMAIN]);
+    assert!(!run.err.contains("Session"), "there is none: {}", run.err);
+}
+
+#[test]
+fn another_domain_begins_afresh() {
+    let server = Server::start();
+    let run = server.run(&["config", "set-cluster", DOMAIN, "--domain", "other.example"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let text = fs::read_to_string(server.home().join("config.yaml")).unwrap();
+    assert!(text.contains("domain: other.example") && !text.contains("address") && !text.contains("caFile"), "{text}");
+}
+
+#[test]
+fn a_file_that_can_not_be_meant_has_its_code() {
+    let server = Server::start();
+    for more in [format!("colour: red\n- domain: {DOMAIN}"), format!("\n- domain: {DOMAIN}"), "[".to_owned()] {
+        server.configure(&more);
+        let run = server.run(&["get", "svc"]);
+        assert_eq!((run.code, run.out.as_str()), (2, ""), "{more}: {}", run.err);
+        assert!(run.err.contains("config.yaml"), "{}", run.err);
+    }
+}
+
+#[test]
 fn the_environment_does_not_get_into_the_file() {
     let server = Server::start();
     let environment = [("OCTELIUM_DOMAIN", "wrong.example"), ("OCTELIUM_ADDRESS", "10.9.9.9")];

@@ -2,7 +2,10 @@
 
 use octelium_api::core;
 
-use crate::{log_in, named, server::Server};
+use crate::{
+    log_in, make_private, manifest, named,
+    server::{Server, TOKEN},
+};
 
 /// What is suggested for the last word.
 fn suggested(server: &Server, words: &[&str]) -> Vec<String> {
@@ -29,6 +32,22 @@ fn kinds_and_names_are_suggested() {
         assert_eq!(suggested(&server, &[verb, "usr", "a"]), ["abe", "ann"], "{verb}");
     }
     assert_eq!(suggested(&server, &["get", "user", "x"]), Vec::<String>::new());
+}
+
+#[test]
+fn a_suggestion_neither_logs_in_nor_renews() {
+    let server = Server::start();
+    let token = manifest(&server, "root.token", TOKEN);
+    make_private(&token);
+    server.configure("authTokenFile: root.token");
+    server.put(core::User { metadata: Some(named("ann")), ..Default::default() }.into());
+    assert_eq!(suggested(&server, &["get", "user", "a"]), Vec::<String>::new());
+    assert!(server.calls().is_empty() && !server.home().join("octelium.db.lock").exists());
+    log_in(&server);
+    assert_eq!(suggested(&server, &["get", "user", "a"]), ["ann"]);
+    server.end_access_tokens();
+    assert_eq!(suggested(&server, &["get", "user", "a"]), Vec::<String>::new());
+    assert_eq!(server.count("Authenticate"), 1, "only the login");
 }
 
 #[test]

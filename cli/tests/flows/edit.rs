@@ -1,6 +1,11 @@
 //! `edit`, with editors that are shell scripts.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use octelium_api::{Kind, Object, core};
 
@@ -35,8 +40,14 @@ fn start() -> Server {
 
 /// The file that is named at the end of an error, and its text.
 fn kept(error: &str) -> String {
-    let path = error.trim_end().rsplit("What you wrote is in ").next().unwrap();
+    let path = error.rsplit("What you wrote is in ").next().unwrap().lines().next().unwrap();
     fs::read_to_string(Path::new(path)).unwrap()
+}
+
+/// How many texts were left behind.
+fn left(server: &Server) -> usize {
+    let is_draft = |name: std::ffi::OsString| name.as_encoded_bytes().starts_with(b"octeliumctl-");
+    fs::read_dir(server.home()).unwrap().filter(|entry| is_draft(entry.as_ref().unwrap().file_name())).count()
 }
 
 #[test]
@@ -50,10 +61,36 @@ fn what_was_written_is_applied() {
     assert!(run.out.starts_with("Service api.default updated\n") && run.out.contains("+  port: 8081\n"), "{}", run.out);
     assert_eq!(port(&server), 8081);
     assert_eq!(fs::read_to_string(server.home().join("mode")).unwrap(), "600\n");
-    let left = fs::read_dir(server.home())
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(b"octeliumctl-"));
-    assert_eq!(left.count(), 0, "nothing is left behind");
+    assert_eq!(left(&server), 0, "nothing is left behind");
+}
+
+#[test]
+fn an_interrupt_after_the_editor_keeps_the_text() {
+    let server = start();
+    let script = editor(&server, "sed -i 's/8080/8084/' \"$1\"; touch \"$(dirname \"$1\")/edited\"\n");
+    let gate = format!("{script} \"$1\"; while [ ! -e {}/go ]; do sleep 0.01; done; :", server.home().display());
+    let temporary = server.home().display().to_string();
+    let child = server.spawn(&["edit", "svc", "api"], &[("EDITOR", &gate), ("TMPDIR", &temporary)]);
+    wait_until(|| server.home().join("edited").exists());
+    server.unavailable(100);
+    fs::write(server.home().join("go"), "").unwrap();
+    // The first was made by `apply`.
+    wait_until(|| server.count("Apply") > 1);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("interrupted; whether Service api.default was updated is not known"), "{error}");
+    assert!(kept(&error).contains("port: 8084"));
+    assert_eq!(port(&server), 8080);
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "nothing happened");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -71,12 +108,33 @@ fn no_change_and_no_text_change_nothing() {
     assert_eq!(edit(&server, "true\n").out, "Service api.default is as it was\n");
     assert_eq!(edit(&server, ": > \"$1\"\n").out, "Service api.default is as it was: the text is empty\n");
     let run = edit(&server, "exit 3\n");
-    assert_eq!(run.code, 1);
-    assert!(run.err.contains("ended with") && run.err.contains("What you wrote is in"), "{}", run.err);
+    assert_eq!((run.code, run.err.contains("ended with")), (1, true), "{}", run.err);
+    assert!(!run.err.contains("What you wrote is in"), "nothing was written: {}", run.err);
+    assert_eq!(left(&server), 0);
+    let run = edit(&server, "sed -i 's/8080/8081/' \"$1\"; exit 3\n");
+    assert!(kept(&run.err).contains("port: 8081"), "{}", run.err);
+    let run = edit(&server, "sed -i 's/^/# /' \"$1\"\n");
+    assert_eq!((run.code, run.err.contains("the text is all comments")), (1, true), "{}", run.err);
+    assert!(kept(&run.err).contains("#   port: 8080"));
     let run = server.run(&["edit", "svc", "api"]);
     assert_eq!((run.code, run.err.contains("VISUAL or EDITOR")), (2, true), "{}", run.err);
     assert_eq!(server.run_with(&["edit", "svc", "apy"], &[("EDITOR", "true")], b"").code, 3);
     assert_eq!(server.count("Apply"), 1);
+}
+
+#[test]
+fn own_comments_above_stay_while_mistakes_are_corrected() {
+    let server = start();
+    let run = edit(
+        &server,
+        "if grep -q 'could not be applied' \"$1\"; then exit 3; fi; \
+         sed -i 's/^apiVersion:/# my own\\n&/; s/^  port: 8080/  prot: 8082/' \"$1\"\n",
+    );
+    let text = kept(&run.err);
+    assert!(text.contains("\n#\n# my own\napiVersion:"), "{text}");
+    let line = 1 + text.lines().position(|line| line.starts_with("  prot:")).unwrap();
+    assert!(text.contains(&format!("# - line {line}: spec.prot: ")), "{text}");
+    assert!(!run.err.contains("secret data"), "{}", run.err);
 }
 
 #[test]
@@ -124,4 +182,9 @@ fn data_that_is_not_shown_stays() {
     assert_eq!(server.secret("key"), b"hunter2");
     let Some(Object::Secret(core::Secret { metadata, .. })) = server.object(Kind::Secret, "key") else { panic!() };
     assert_eq!(metadata.unwrap().display_name, "Key");
+    let temporary = server.home().display().to_string();
+    let script = editor(&server, "printf 'data: {value: x}\\n' >> \"$1\"; exit 3\n");
+    let run = server.run_with(&["edit", "secret", "key"], &[("VISUAL", &script), ("TMPDIR", &temporary)], b"");
+    assert!(run.err.contains("It may hold secret data: remove it"), "{}", run.err);
+    assert!(kept(&run.err).contains("octeliumctl update secret key --file -"));
 }

@@ -55,8 +55,17 @@ fn files_are_written_once() {
     names.sort();
     let expected = ["clusterconfig", "config", "group", "secret", "service", "user"];
     assert_eq!(names, expected.map(|name| format!("{name}.yaml")));
-    let run = server.run(&["apply", &directory.display().to_string()]);
+    let directory = directory.display().to_string();
+    let run = server.run(&["apply", &directory]);
     assert!(run.out.ends_with("no changes (6 unchanged)\n"), "{}{}", run.out, run.err);
+
+    assert_eq!(server.run(&["delete", "svc", "api"]).code, 0);
+    let run = server.run(&["export", "user", "group", "svc", "-o", &directory, "--force"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    for kind in ["group", "service"] {
+        assert!(run.err.contains(&format!("warning: {directory}/{kind}.yaml was not written now")), "{}", run.err);
+    }
+    assert_eq!(run.err.lines().count(), 2, "{}", run.err);
 }
 
 #[test]

@@ -141,7 +141,14 @@ fn wrong_arguments_exit_with_two() {
         &["delete", "cc", "default"],
         &["apply"],
         &["apply", "-", "--prune"],
+        &["apply", ".", "--prune"],
+        &["apply", "-", "--yes"],
         &["apply", "-", "--prune", "-l", "!team"],
+        &["version", "--logout"],
+        &["config", "view", "--logout"],
+        &["completion", "bash", "--logout"],
+        &["explain", "service", "--logout"],
+        &["create", "credential", "ci", "--user", "bot", "--end-sessions"],
         &["apply", "x", "--include", "Pod"],
         &["get", "svc", "-o", "jsonpath={.items["],
         &["get", "svc", "-l", "no label"],
@@ -249,7 +256,10 @@ fn a_credential_comes_with_its_token() {
     let run = server.run(&["create", "cred", "ci", "--rotate", "-o", "json"]);
     let value: Value = serde_json::from_str(&run.out).unwrap();
     assert_eq!(value, json!({ "authenticationToken": { "authenticationToken": "token-of-ci-2" } }));
-    assert_eq!((server.count("CreateCredential"), server.count("GenerateCredentialToken")), (1, 2));
+    assert_eq!(server.replaced_with_sessions(), 0);
+    assert_eq!(server.run(&["create", "cred", "ci", "--rotate", "--end-sessions"]).code, 0);
+    assert_eq!(server.replaced_with_sessions(), 1);
+    assert_eq!((server.count("CreateCredential"), server.count("GenerateCredentialToken")), (1, 3));
 }
 
 #[test]
@@ -307,6 +317,15 @@ fn a_token_file_that_others_may_read_is_not_used() {
 fn a_given_access_token_is_used_as_it_is() {
     let server = Server::start();
     log_in(&server);
+    for (arguments, environment) in [
+        (&["logout"][..], &[("OCTELIUM_ACCESS_TOKEN", "access-1")][..]),
+        (&["get", "svc", "--logout"], &[("OCTELIUM_ACCESS_TOKEN", "access-1")]),
+        (&["get", "svc"], &[("OCTELIUM_ACCESS_TOKEN", "access-1"), ("OCTELIUM_LOGOUT", "true")]),
+    ] {
+        let run = server.run_with(arguments, environment, b"");
+        assert_eq!((run.code, server.sessions()), (2, 1), "another Session would end: {}", run.err);
+        assert!(run.err.contains("with OCTELIUM_ACCESS_TOKEN"), "{}", run.err);
+    }
     fs::remove_file(server.home().join("octelium.db")).unwrap();
     let run = server.run_with(&["get", "svc"], &[("OCTELIUM_ACCESS_TOKEN", "access-1")], b"");
     assert_eq!(run.code, 0, "{}", run.err);

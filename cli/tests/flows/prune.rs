@@ -28,21 +28,29 @@ fn what_a_directory_no_longer_describes_goes() {
     let annotations = [("octelium-owner".to_owned(), "team-a".to_owned())].into();
     let system = meta::Metadata { is_system: true, annotations, ..named("system") };
     server.put(core::Group { metadata: Some(system), ..Default::default() }.into());
-    let run = server.run(&["apply", &directory, "--prune"]);
+    let apply = |more: &[&str]| {
+        let fixed = ["apply", directory.as_str(), "--prune", "--owner", "team-a"];
+        server.run(&[&fixed[..], more].concat())
+    };
+    let run = apply(&[]);
     assert!(run.out.ends_with("3 created\n"), "{}{}", run.out, run.err);
     let stored = server.object(Kind::Group, "one").unwrap();
     assert_eq!(stored.metadata().unwrap().annotations["octelium-owner"], "team-a");
 
     manifest(&server, "team-a/1.yaml", &group("one"));
     fs::remove_file(server.home().join("team-a/2.yaml")).unwrap();
-    let run = server.run(&["apply", &directory, "--prune", "--dry-run"]);
+    let run = apply(&["--dry-run"]);
     assert!(run.out.contains("Group two would be deleted\n"), "{}{}", run.out, run.err);
     assert!(run.out.ends_with("dry run: 2 deleted, 1 unchanged\n"), "{}", run.out);
-    let run = server.run(&["apply", &directory, "--prune", "--exclude", "svc", "-o", "json"]);
+    let run = apply(&[]);
+    assert_eq!((run.code, run.out.as_str()), (2, ""), "{}", run.err);
+    assert!(run.err.contains("warning: Group two would be deleted\n"), "{}", run.err);
+    assert!(run.err.contains("nobody can be asked: give --yes; nothing was changed"), "{}", run.err);
+    let run = apply(&["--exclude", "svc", "-o", "json", "--yes"]);
     let value: Value = serde_json::from_str(&run.out).unwrap();
     assert_eq!((&value["results"][1]["name"], &value["results"][1]["operation"]), (&json!("two"), &json!("deleted")));
     assert_eq!(value["results"][1].get("at"), None);
-    let run = server.run(&["apply", &directory, "--prune", "--yes"]);
+    let run = apply(&["--yes"]);
     assert!(run.out.contains("Service api.default deleted\n"), "{}{}", run.out, run.err);
     for name in ["one", "foreign", "system"] {
         assert!(server.object(Kind::Group, name).is_some(), "{name} stays");
@@ -61,7 +69,7 @@ fn labels_choose_among_the_applied_kinds() {
     server.put(core::Group { metadata: Some(labelled("other", "b")), ..Default::default() }.into());
     server.put(core::User { metadata: Some(labelled("ann", "a")), ..Default::default() }.into());
     let text = group("new").replace("  name: new\n", "  name: new\n  labels: {team: a}\n");
-    let run = server.run_with(&["apply", "-", "--prune", "-l", "team=a"], &[], text.as_bytes());
+    let run = server.run_with(&["apply", "-", "--prune", "-l", "team=a", "--yes"], &[], text.as_bytes());
     assert_eq!(run.out, "Group new created\nGroup old deleted\n1 created, 1 deleted\n", "{}", run.err);
     assert!(server.object(Kind::Group, "other").is_some() && server.object(Kind::User, "ann").is_some());
     assert!(server.object(Kind::Group, "new").unwrap().metadata().unwrap().annotations.is_empty());
@@ -72,6 +80,8 @@ fn an_empty_directory_deletes_nothing() {
     let (server, directory) = start();
     manifest(&server, "team-a/1.yaml", "# nothing yet\n");
     let run = server.run(&["apply", &directory, "--prune"]);
+    assert_eq!((run.code, run.err.contains("give --owner NAME")), (2, true), "its name is nobody's: {}", run.err);
+    let run = server.run(&["apply", &directory, "--prune", "--owner", "team-a"]);
     assert_eq!((run.code, run.err.contains("would delete everything")), (2, true), "{}", run.err);
     assert_eq!(server.run(&["apply", &directory]).out, "no changes\n");
 }

@@ -76,6 +76,12 @@ struct Inner {
     serves_authenticators: bool,
     locks: BTreeSet<(Kind, String)>,
     breaks_off: bool,
+    /// So many changes will be made without an answer.
+    lost: u32,
+    /// Whether somebody else is always faster.
+    races: bool,
+    /// How often a token was replaced together with its Sessions.
+    replaced_with_sessions: u32,
     /// Whether callers need no token, since somebody else vouches for them.
     trusts: bool,
     /// The index of the last change, of all and of each kind.
@@ -200,9 +206,23 @@ impl Server {
         self.inner().serves_authenticators = true;
     }
 
-    /// From now on backups end before they are complete.
+    /// From now on backups end before they are complete, and so do restores.
     pub fn break_off(&self) {
         self.inner().breaks_off = true;
+    }
+
+    /// So many changes of one resource will be made, but the answer is lost.
+    pub fn lose_answers(&self, calls: u32) {
+        self.inner().lost = calls;
+    }
+
+    /// From now on somebody else changes every resource just before it is updated.
+    pub fn race(&self) {
+        self.inner().races = true;
+    }
+
+    pub fn replaced_with_sessions(&self) -> u32 {
+        self.inner().replaced_with_sessions
     }
 
     /// From now on no change takes effect.
@@ -286,6 +306,15 @@ impl Inner {
         self.changed(object.kind());
         self.objects.insert((object.kind(), object.name().to_owned()), object.clone());
         object
+    }
+
+    /// The answer to a change that was made, unless it gets lost.
+    fn answer<T>(&mut self, answer: T) -> Result<T, Status> {
+        if self.lost == 0 {
+            return Ok(answer);
+        }
+        self.lost -= 1;
+        Err(Status::unavailable("the answer was lost"))
     }
 
     fn changed(&mut self, kind: Kind) {

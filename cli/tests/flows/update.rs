@@ -62,3 +62,43 @@ fn devices_and_authenticators_are_approved_or_rejected() {
     let run = server.run(&["update", "authn", "totp-a1", "--approve", "-o", "json"]);
     assert!(run.out.contains("ACTIVE"), "{}{}", run.out, run.err);
 }
+
+#[test]
+fn what_somebody_else_changed_is_not_overwritten() {
+    let server = Server::start();
+    log_in(&server);
+    assert_eq!(server.run(&["create", "secret", "key", "--value", "old"]).code, 0);
+    server.put(core::Device { metadata: Some(named("linux-a1")), ..Default::default() }.into());
+    server.race();
+    for (arguments, what) in [
+        (&["update", "secret", "key", "--value", "new"][..], "Secret key"),
+        (&["update", "device", "linux-a1", "--approve"], "Device linux-a1"),
+    ] {
+        let run = server.run(arguments);
+        assert_eq!((run.code, run.out.as_str()), (6, ""), "{}", run.err);
+        let sentence = format!("error: {what} was changed by somebody else meanwhile; nothing was updated: ");
+        assert!(run.err.contains(&sentence), "{}", run.err);
+    }
+    assert_eq!(server.secret("key"), b"old");
+}
+
+#[test]
+fn what_a_lost_answer_may_have_said_is_told() {
+    let server = Server::start();
+    log_in(&server);
+    for (arguments, code) in [
+        (&["create", "secret", "key", "--value", "old"][..], 6),
+        (&["update", "secret", "key", "--value", "new"], 6),
+        (&["create", "config", "settings", "--value", "x"], 6),
+        (&["create", "namespace", "prod"], 6),
+        (&["create", "credential", "ci", "--user", "bot"], 6),
+        (&["delete", "secret", "key"], 3),
+    ] {
+        server.lose_answers(1);
+        let run = server.run(arguments);
+        assert_eq!((run.code, run.out.as_str()), (code, ""), "{arguments:?}: {}", run.err);
+        assert!(run.err.contains("an earlier attempt may have done it: "), "{arguments:?}: {}", run.err);
+    }
+    let run = server.run(&["delete", "secret", "key"]);
+    assert_eq!((run.code, run.err.contains("earlier attempt")), (3, false), "{}", run.err);
+}

@@ -10,6 +10,7 @@ use octelium_api::{
 
 use super::{Arguments, OWNER, count};
 use crate::{
+    Usage,
     exit::{Exit, Failure},
     kinds::full_name,
     output, pages,
@@ -81,16 +82,21 @@ pub fn change(object: &Object) -> Change {
     }
 }
 
-/// Asks whoever is there before anything is deleted.
+/// Asks whoever is there before anything is deleted; who isn't there must have said so beforehand.
 ///
 /// # Errors
-/// If the answer is no.
+/// If the answer is no, or nobody could give one.
 pub fn agree(arguments: &Arguments, pruned: &[Object]) -> anyhow::Result<()> {
-    if pruned.is_empty() || arguments.dry_run || arguments.yes || !prompt::possible() {
+    if pruned.is_empty() || arguments.dry_run || arguments.yes {
         return Ok(());
     }
     for object in pruned {
-        output::warning(&format!("{} {} will be deleted", object.kind(), object.name()));
+        output::warning(&format!("{} {} would be deleted", object.kind(), object.name()));
+    }
+    if !prompt::possible() {
+        let resources = count(pruned.len(), "resource");
+        let text = format!("{resources} would be deleted and nobody can be asked: give --yes; nothing was changed");
+        return Err(Usage(text).into());
     }
     match prompt::confirmed(&format!("Delete {}?", count(pruned.len(), "resource")))? {
         true => Ok(()),

@@ -19,6 +19,7 @@ use crate::{
     exit::{Exit, Failure},
     output::{self, Format, plain},
     prompt,
+    refusal::perhaps_done,
     session::Cluster,
 };
 
@@ -91,7 +92,8 @@ pub async fn list(cluster: &mut Cluster, out: Option<Format>) -> anyhow::Result<
 /// If there is none of this name, or the server refuses.
 pub async fn delete(cluster: &mut Cluster, name: &str) -> anyhow::Result<()> {
     let options = DeleteOptions { name: name.to_owned(), ..Default::default() };
-    cluster.auth(async |auth| auth.delete_authenticator(options.clone()).await).await.map(|_| ())
+    let deleted = cluster.auth(async |auth| auth.delete_authenticator(options.clone()).await).await;
+    deleted.map(|_| ()).map_err(perhaps_done)
 }
 
 /// Passes one now; the Session goes on with the tokens that this gives.

@@ -6,7 +6,7 @@ use octelium_api::core::{
 };
 
 use super::{named, tell};
-use crate::{Usage, input, output::Format, session::Cluster};
+use crate::{Usage, input, output::Format, refusal::perhaps_done, session::Cluster};
 
 /// The server takes no more, in bytes.
 const VALUE_BYTES_MAX: u64 = 3 << 20;
@@ -34,8 +34,8 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
         data: Some(data(&arguments.source)?),
         ..Default::default()
     };
-    let created = cluster.core(async |core| core.create_config(config.clone()).await).await?;
-    tell(&created.into(), arguments.out)
+    let created = cluster.core(async |core| core.create_config(config.clone()).await).await;
+    tell(&created.map_err(perhaps_done)?.into(), arguments.out)
 }
 
 /// What the flags say.

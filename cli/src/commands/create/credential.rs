@@ -14,11 +14,13 @@ use octelium_api::{
     meta::ObjectReference,
 };
 use prost_types::Timestamp;
+use tonic::{Request, metadata::MetadataValue};
 
 use super::{named, sentence};
 use crate::{
     Usage,
     output::{self, Format, plain},
+    refusal::perhaps_done,
     session::Cluster,
     time::parse_span,
 };
@@ -53,9 +55,14 @@ pub struct Arguments {
     /// A Policy of the Sessions it starts; repeatable, or a list with commas
     #[arg(long, value_delimiter = ',', value_name = "POLICY")]
     policy: Vec<String>,
-    /// Only make a new token for the Credential NAME; the old one ends
+    /// Only make a new token for the Credential NAME; the old one ends, but Sessions that it made go on unless
+    /// --end-sessions is given
     #[arg(long, conflicts_with_all = ["user", "type", "session_type", "expire_in", "one_time", "max_authn", "policy"])]
     rotate: bool,
+    /// With --rotate: also end the Sessions that the old token made
+    // What --user excludes can't be required beside it, so that it is excluded here too.
+    #[arg(long, requires = "rotate", conflicts_with = "user")]
+    end_sessions: bool,
     /// Print only the token, in this form
     #[arg(short, long, visible_alias = "output", value_enum)]
     out: Option<Format>,
@@ -82,15 +89,15 @@ enum SessionType {
 pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.rotate {
         let name = arguments.name.clone().unwrap_or_default();
-        let token = generate(cluster, ObjectReference { name, ..Default::default() }).await?;
+        let token = generate(cluster, ObjectReference { name, ..Default::default() }, arguments.end_sessions).await?;
         return show(&token, String::new(), arguments.out);
     }
     let credential = credential(arguments, SystemTime::now(), &random())?;
-    let created = cluster.core(async |core| core.create_credential(credential.clone()).await).await?;
-    let created = octelium_api::Object::from(created);
+    let created = cluster.core(async |core| core.create_credential(credential.clone()).await).await;
+    let created = octelium_api::Object::from(created.map_err(perhaps_done)?);
     let reference =
         ObjectReference { uid: created.uid().to_owned(), name: created.name().to_owned(), ..Default::default() };
-    let token = generate(cluster, reference).await.with_context(|| {
+    let token = generate(cluster, reference, false).await.with_context(|| {
         format!(
             "the Credential `{0}` was created without a token; try `create credential --rotate {0}`",
             created.name()
@@ -148,9 +155,20 @@ fn random() -> String {
     uuid::Uuid::new_v4().simple().to_string()[..4].to_owned()
 }
 
-async fn generate(cluster: &mut Cluster, reference: ObjectReference) -> anyhow::Result<CredentialToken> {
-    let request = GenerateCredentialTokenRequest { credential_ref: Some(reference) };
-    cluster.core(async |core| core.generate_credential_token(request.clone()).await).await
+async fn generate(
+    cluster: &mut Cluster,
+    reference: ObjectReference,
+    end_sessions: bool,
+) -> anyhow::Result<CredentialToken> {
+    let message = GenerateCredentialTokenRequest { credential_ref: Some(reference) };
+    let request = || {
+        let mut request = Request::new(message.clone());
+        if end_sessions {
+            request.metadata_mut().insert("end-sessions", MetadataValue::from_static("true"));
+        }
+        request
+    };
+    cluster.core(async |core| core.generate_credential_token(request()).await).await
 }
 
 /// The token alone where a form is asked for, else below `sentence`.
@@ -233,8 +251,14 @@ mod tests {
 
     #[test]
     fn contradictions_are_usage_errors() {
-        for line in ["ci", "--rotate", "ci --rotate --user bot", "--user bot --type jwt", "--user bot --expire-in soon"]
-        {
+        for line in [
+            "ci",
+            "--rotate",
+            "ci --rotate --user bot",
+            "ci --user bot --end-sessions",
+            "--user bot --type jwt",
+            "--user bot --expire-in soon",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
         assert!(parse("ci --rotate").unwrap().rotate);

@@ -10,7 +10,7 @@ use octelium_api::core::{
 };
 
 use super::{named, tell};
-use crate::{Usage, input, output::Format, session::Cluster};
+use crate::{Usage, input, output::Format, refusal::perhaps_done, session::Cluster};
 
 /// The server takes no more, in bytes.
 const VALUE_BYTES_MAX: u64 = 512 << 10;
@@ -61,8 +61,8 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
         data: Some(data),
         ..Default::default()
     };
-    let created = cluster.core(async |core| core.create_secret(secret.clone()).await).await?;
-    tell(&created.into(), arguments.out)
+    let created = cluster.core(async |core| core.create_secret(secret.clone()).await).await;
+    tell(&created.map_err(perhaps_done)?.into(), arguments.out)
 }
 
 impl Content {

@@ -159,7 +159,7 @@ impl control::control_service_server::ControlService for Cluster {
         request: Request<Streaming<control::RestoreBackupRequest>>,
     ) -> Result<Response<control::RestoreBackupResponse>, Status> {
         use control::restore_backup_request::Part;
-        drop(self.enter("RestoreBackup", &request.map_ref())?);
+        let breaks_off = self.enter("RestoreBackup", &request.map_ref())?.breaks_off;
         let mut stream = request.into_inner();
         let (mut begin, mut data) = (None, Vec::new());
         while let Some(message) = stream.message().await? {
@@ -176,6 +176,9 @@ impl control::control_service_server::ControlService for Cluster {
             return Err(Status::invalid_argument("the passphrase does not open this backup"));
         }
         assert_eq!(data.len(), MAGIC.len() + begin.passphrase.len() + 600_000);
+        if breaks_off && !begin.dry_run {
+            return Err(Status::internal("it broke off"));
+        }
         Ok(Response::new(control::RestoreBackupResponse {
             created: 2,
             deleted: u32::from(begin.prune),

@@ -48,6 +48,9 @@ macro_rules! service {
                 request: Request<core::GenerateCredentialTokenRequest>,
             ) -> Result<Response<core::CredentialToken>, Status> {
                 let mut inner = self.enter("GenerateCredentialToken", &request)?;
+                if request.metadata().get("end-sessions").is_some_and(|value| value == "true") {
+                    inner.replaced_with_sessions += 1;
+                }
                 let name = request.into_inner().credential_ref.unwrap().name;
                 inner.tokens += 1;
                 let token = core::credential_token::AuthenticationToken {
@@ -100,7 +103,8 @@ impl Cluster {
             return Err(Status::already_exists(format!("{} {} exists", key.0, key.1)));
         }
         object.metadata_mut().uid = uuid::Uuid::new_v4().to_string();
-        Ok(without_data(inner.store(object)))
+        let stored = inner.store(object);
+        inner.answer(without_data(stored))
     }
 
     fn get(&self, method: &str, request: Request<meta::GetOptions>, kind: Kind) -> Result<Object, Status> {
@@ -125,7 +129,7 @@ impl Cluster {
         match inner.objects.remove(&(kind, name.clone())) {
             Some(_) => {
                 inner.changed(kind);
-                Ok(Response::new(meta::OperationResult {}))
+                inner.answer(Response::new(meta::OperationResult {}))
             }
             None => Err(Status::not_found(format!("no {kind} {name}"))),
         }
@@ -157,12 +161,20 @@ impl Cluster {
 
     fn update(&self, method: &str, request: Request<impl Into<Object>>) -> Result<Object, Status> {
         let mut inner = self.enter(method, &request.map_ref())?;
+        let version = request.metadata().get("if-match").unwrap().to_str().unwrap().to_owned();
         let new: Object = request.into_inner().into();
         let key = (new.kind(), new.name().to_owned());
-        let before = inner.objects.get(&key).cloned();
+        let mut before = inner.objects.get(&key).cloned();
+        if inner.races {
+            before = before.map(|before| inner.store(before));
+        }
+        if before.as_ref().is_some_and(|before| before.resource_version() != version) {
+            return Err(Status::out_of_range("another version is stored"));
+        }
         let mut after = before.ok_or_else(|| Status::not_found(format!("no {} {}", key.0, key.1)))?;
         after.overlay(&new);
         take_data(&mut after, &new);
-        Ok(without_data(inner.store(after)))
+        let stored = inner.store(after);
+        inner.answer(without_data(stored))
     }
 }
