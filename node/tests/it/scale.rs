@@ -118,7 +118,9 @@ async fn list_all(api: &Api) {
             let (mut page, mut items) = (0, 0);
             loop {
                 let common = Some(CommonListOptions { page, items_per_page: 1000, ..CommonListOptions::default() });
-                let list = api.core().$list($options { common, ..$options::default() }).await.unwrap().into_inner();
+                #[allow(clippy::needless_update, reason = "some kinds have more options than others")]
+                let options = $options { common, ..$options::default() };
+                let list = api.core().$list(options).await.unwrap().into_inner();
                 items += list.items.len();
                 page += 1;
                 if !list.list_response_meta.unwrap().has_more {
