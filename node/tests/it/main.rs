@@ -12,6 +12,7 @@ mod control_api;
 mod examples;
 mod identity;
 mod oauth2;
+mod octeliumctl;
 mod policy;
 mod process;
 mod routing;
