@@ -22,7 +22,7 @@ use crate::{StateFeed, policies::Library, view::Published};
 /// Sessions are spread over this many maps, so that publishing costs as much as the change.
 const SHARDS: usize = 1024;
 
-type Shard = HashMap<u128, Arc<SessionEntry>>;
+type Shard = hashbrown::HashMap<u128, Arc<SessionEntry>>;
 /// A Session's uid and its new entry; `None`: it is gone.
 type Changed = (u128, Option<Arc<SessionEntry>>);
 

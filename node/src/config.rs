@@ -71,6 +71,15 @@ pub struct Settings {
     /// Between two parts of a body [default: 60s]
     #[arg(long, env = "OCTELIUM_NODE_BODY_IDLE_TIMEOUT", value_name = "DURATION")]
     pub body_idle_timeout: Option<String>,
+    /// How long an upgraded connection (WebSocket) may be silent [default: 1h]
+    #[arg(long, env = "OCTELIUM_NODE_UPGRADED_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub upgraded_idle_timeout: Option<String>,
+    /// How long a write to a caller or an upstream may make no progress [default: 60s]
+    #[arg(long, env = "OCTELIUM_NODE_WRITE_TIMEOUT", value_name = "DURATION")]
+    pub write_timeout: Option<String>,
+    /// For a whole request, from its head to the end of the answer; WebSocket is left out [default: no limit]
+    #[arg(long, env = "OCTELIUM_NODE_REQUEST_TIMEOUT", value_name = "DURATION")]
+    pub request_timeout: Option<String>,
     /// Bytes of a request line at most [default: 8192]
     #[arg(long, env = "OCTELIUM_NODE_REQUEST_LINE_BYTES_MAX", value_name = "N")]
     pub request_line_bytes_max: Option<usize>,
@@ -86,6 +95,12 @@ pub struct Settings {
     /// From the request to the head of the upstream's answer [default: 60s]
     #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_HEAD_TIMEOUT", value_name = "DURATION")]
     pub upstream_head_timeout: Option<String>,
+    /// Between two parts of an upstream's body [default: 60s]
+    #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_BODY_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub upstream_body_idle_timeout: Option<String>,
+    /// Between two parts of an upstream's event stream (`text/event-stream`) [default: 1h]
+    #[arg(long, env = "OCTELIUM_NODE_EVENT_STREAM_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub event_stream_idle_timeout: Option<String>,
     /// How long an unused connection to an upstream is kept [default: 90s]
     #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION")]
     pub upstream_idle_timeout: Option<String>,
@@ -112,6 +127,7 @@ pub struct Config {
     pub access_log: Output,
     pub log: String,
     pub drain_timeout: Duration,
+    pub request_timeout: Option<Duration>,
     pub resolve: Overrides,
     pub tls: Option<(PathBuf, PathBuf)>,
     pub connections_max: usize,
@@ -157,11 +173,16 @@ impl Settings {
             head_timeout,
             idle_timeout,
             body_idle_timeout,
+            upgraded_idle_timeout,
+            write_timeout,
+            request_timeout,
             request_line_bytes_max,
             head_bytes_max,
             headers_max,
             upstream_connect_timeout,
             upstream_head_timeout,
+            upstream_body_idle_timeout,
+            event_stream_idle_timeout,
             upstream_idle_timeout,
         )
     }
@@ -202,6 +223,8 @@ impl Settings {
         set_duration(&mut limits.head_timeout, "headTimeout", self.head_timeout)?;
         set_duration(&mut limits.idle_timeout, "idleTimeout", self.idle_timeout)?;
         set_duration(&mut limits.body_idle_timeout, "bodyIdleTimeout", self.body_idle_timeout)?;
+        set_duration(&mut limits.upgraded_idle_timeout, "upgradedIdleTimeout", self.upgraded_idle_timeout)?;
+        set_duration(&mut limits.write_timeout, "writeTimeout", self.write_timeout)?;
         set_number(
             &mut limits.request_line_bytes_max,
             "requestLineBytesMax",
@@ -213,7 +236,19 @@ impl Settings {
         let mut pool = PoolLimits::default();
         set_duration(&mut pool.connect_timeout, "upstreamConnectTimeout", self.upstream_connect_timeout)?;
         set_duration(&mut pool.response_head_timeout, "upstreamHeadTimeout", self.upstream_head_timeout)?;
+        set_duration(&mut pool.body_idle_timeout, "upstreamBodyIdleTimeout", self.upstream_body_idle_timeout)?;
+        let event_streams = &mut pool.event_stream_idle_timeout;
+        set_duration(event_streams, "eventStreamIdleTimeout", self.event_stream_idle_timeout)?;
         set_duration(&mut pool.idle_timeout, "upstreamIdleTimeout", self.upstream_idle_timeout)?;
+        pool.write_timeout = limits.write_timeout;
+        let request_timeout = match self.request_timeout {
+            None => None,
+            set => {
+                let mut timeout = Duration::ZERO;
+                set_duration(&mut timeout, "requestTimeout", set)?;
+                Some(timeout)
+            }
+        };
         let mut drain_timeout = Duration::from_secs(30);
         set_duration(&mut drain_timeout, "drainTimeout", self.drain_timeout)?;
         let mut handshake_timeout = Duration::from_secs(10);
@@ -237,6 +272,7 @@ impl Settings {
             access_log: self.access_log.as_deref().unwrap_or("stdout").parse()?,
             log,
             drain_timeout,
+            request_timeout,
             resolve: Arc::new(resolve),
             tls,
             connections_max,

@@ -1,10 +1,10 @@
 //! The paths that the gateway answers itself, on the cluster's own domain. The work is done on the control runtime.
 
 use bytes::Bytes;
-use http::{Method, Response, header::AUTHORIZATION};
+use http::Method;
 use octelium_actors::router::{Access, Routes};
 use octelium_control::{ClientInfo, Control, oauth2};
-use octelium_http1::{Body, CollectError};
+use octelium_http1::{Body, CollectError, Response};
 use tokio::runtime::Handle;
 
 use crate::proxy::{
@@ -50,17 +50,17 @@ impl ControlDoor {
         exchange: &mut Exchange,
         routes: &Routes,
         now: Now,
-    ) -> Option<Result<Response<Body>, Rejection>> {
+    ) -> Option<Result<Response, Rejection>> {
         if is_api_host(&exchange.host, &routes.domain) {
             return Some(Err(Rejection::new(Code::Http2Needed, "the control API speaks gRPC, over HTTP/2")));
         }
         if exchange.host != *routes.domain {
             return None;
         }
-        let page = Page::at(&exchange.path)?;
+        let page = Page::at(exchange.path())?;
         exchange.verdict = Some(Verdict { is_allowed: true, reason: Reason::Anonymous });
         Some(match (&exchange.method, page) {
-            (&Method::GET, Page::Metadata) => Ok(self.control.oauth2_metadata().map(Body::full)),
+            (&Method::GET, Page::Metadata) => Ok(self.control.oauth2_metadata().map(Body::full).into()),
             (&Method::POST, Page::Introspect) => match may_ask_all(proxy, exchange, routes, now) {
                 Ok(may_ask_all) => self.form(exchange, page, may_ask_all).await,
                 Err(rejection) => Err(rejection),
@@ -70,14 +70,14 @@ impl ControlDoor {
         })
     }
 
-    async fn form(&self, exchange: &mut Exchange, page: Page, may_ask_all: bool) -> Result<Response<Body>, Rejection> {
+    async fn form(&self, exchange: &mut Exchange, page: Page, may_ask_all: bool) -> Result<Response, Rejection> {
         let body = std::mem::take(&mut exchange.body);
         let body: Bytes = body.collect(FORM_BYTES_MAX).await.map_err(|error| match error {
             CollectError::TooLarge => Rejection::new(Code::BodyTooLarge, "the form is too large"),
             CollectError::Body(error) => Rejection::new(Code::BodyBroken, error.to_string()),
         })?;
         let control = self.control.clone();
-        let headers = exchange.headers.clone();
+        let headers = exchange.headers.to_map();
         let query = exchange.query().map(str::to_owned);
         let user_agent =
             headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -91,7 +91,7 @@ impl ControlDoor {
             }
         });
         let answer = answer.await.map_err(|error| Rejection::new(Code::ControlUnavailable, error.to_string()))?;
-        Ok(answer.map(Body::full))
+        Ok(answer.map(Body::full).into())
     }
 }
 
@@ -120,9 +120,10 @@ impl Page {
 /// `IntrospectToken`. A client that shows its id and secret may ask about its own tokens.
 fn may_ask_all(proxy: &Proxy, exchange: &mut Exchange, routes: &Routes, now: Now) -> Result<bool, Rejection> {
     let shows_token = exchange.headers.contains_key("x-octelium-auth")
-        || exchange.headers.get(AUTHORIZATION).is_some_and(|value| {
-            value.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
-        });
+        || exchange
+            .headers
+            .get("authorization")
+            .is_some_and(|value| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer ")));
     if !shows_token {
         return Ok(false);
     }

@@ -131,6 +131,7 @@ impl Node {
             resolve: config.resolve.clone(),
             connections: Connections::new(config.connections_max, config.connections_per_address_max),
             drain_timeout: config.drain_timeout,
+            request_timeout: config.request_timeout,
         };
         let worker_ended = Arc::new(Notify::new());
         let mut workers = Vec::new();

@@ -20,7 +20,7 @@ use std::{
     cell::Cell,
     rc::Rc,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use octelium_actors::{Views, router::Routes};
@@ -45,6 +45,8 @@ pub struct Proxy {
     pub forwarder: Forwarder,
     /// Where records go.
     pub access_log: AccessLog,
+    /// For a whole request, if that is limited.
+    pub request_timeout: Option<Duration>,
     /// The control plane, for the few paths that it answers.
     pub control: ControlDoor,
     /// The high half of this worker's ids.

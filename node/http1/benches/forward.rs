@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use octelium_http1::{Body, Connect, Drain, Handler, Limits, Pool, PoolLimits, Refusal, serve};
+use http::StatusCode;
+use octelium_http1::{Body, Connect, Drain, Handler, Limits, Pool, PoolLimits, Refusal, Request, Response, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
@@ -37,8 +37,10 @@ impl Connect for Dial {
 struct Origin(Bytes);
 
 impl Handler for Origin {
-    async fn handle(&self, _: Request<Body>) -> Response<Body> {
-        Response::new(Body::full(self.0.clone()))
+    async fn handle(&self, _: Request) -> Response {
+        let mut response = Response::new(StatusCode::OK);
+        response.body = Body::full(self.0.clone());
+        response
     }
 
     fn refused(&self, refusal: &Refusal, _: &[u8]) {
@@ -53,13 +55,11 @@ struct Forwarder {
 }
 
 impl Handler for Forwarder {
-    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+    async fn handle(&self, request: Request) -> Response {
         self.served.set(self.served.get() + 1);
         self.pool.send("upstream", &self.dial, request).await.unwrap_or_else(|error| {
             eprintln!("{error}");
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::BAD_GATEWAY;
-            response
+            Response::new(StatusCode::BAD_GATEWAY)
         })
     }
 

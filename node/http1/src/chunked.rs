@@ -194,7 +194,7 @@ fn finish(scan: &mut Scan, buffer: &mut BytesMut, limits: ChunkLimits) -> Result
             Ok(Progress::End(None))
         }
         Ok(Scanned::Complete(bytes)) => {
-            let trailers = trailers::parse(buffer.split_to(bytes).freeze(), limits.trailers_max)?;
+            let trailers = trailers::parse(&buffer.split_to(bytes), limits.trailers_max)?;
             Ok(Progress::End((!trailers.is_empty()).then(|| Box::new(trailers))))
         }
         Err(Fault::FirstLineTooLong | Fault::TooLong) => Err("trailers are too long"),

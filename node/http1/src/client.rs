@@ -8,12 +8,11 @@ use std::io;
 use std::rc::Rc;
 use std::task::Context;
 
-use http::request::Parts;
-use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::body::{Body, BodyError};
+use crate::message::{Request, Response};
 use crate::pool::Pool;
 use crate::wire::Wire;
 use exchange::Exchange;
@@ -83,31 +82,26 @@ impl Pool {
     /// Sends `request` on a connection kept under `key`, or on a new one from `connect`, and waits for the response's
     /// head. The response's body reads on from the connection, which is kept again once the message has ended exactly.
     ///
-    /// The `Uri` gives path and query. The headers are sent as they are, `Host` first (the caller sets it), except for
-    /// `Content-Length`, `Transfer-Encoding`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `Upgrade` and `Expect`,
-    /// which the engine owns.
+    /// The headers are sent as they are, `Host` first (the caller sets it), except for `Content-Length`,
+    /// `Transfer-Encoding`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `Upgrade` and `Expect`, which the engine
+    /// owns.
     ///
     /// A kept connection that turns out to be stale is replaced by a new one, once, if the body can be sent twice and
     /// the method is idempotent or nothing was sent yet.
-    pub async fn send<C: Connect>(
-        &self,
-        key: &str,
-        connect: &C,
-        request: Request<Body>,
-    ) -> Result<Response<Body>, SendError> {
-        let (head, mut body) = request.into_parts();
+    pub async fn send<C: Connect>(&self, key: &str, connect: &C, mut request: Request) -> Result<Response, SendError> {
+        let mut body = std::mem::take(&mut request.body);
         if let Some(upstream) = self.take(key) {
             let replay = body.replay();
-            match self.attempt(upstream, &head, body).await {
+            match self.attempt(upstream, &request, body).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => match replay {
-                    Some(again) if failed.silent && (failed.unsent || head.method.is_idempotent()) => body = again,
+                    Some(again) if failed.silent && (failed.unsent || request.method.is_idempotent()) => body = again,
                     _ => return Err(failed.error),
                 },
             }
         }
         let upstream = self.dial(key, connect).await?;
-        self.attempt(upstream, &head, body).await.map_err(|failed| failed.error)
+        self.attempt(upstream, &request, body).await.map_err(|failed| failed.error)
     }
 
     async fn dial<C: Connect>(&self, key: &str, connect: &C) -> Result<Box<Upstream>, SendError> {
@@ -121,13 +115,13 @@ impl Pool {
         Ok(Box::new(Upstream { wire: Wire::new(Box::new(io)), key: key.into(), era }))
     }
 
-    async fn attempt(&self, upstream: Box<Upstream>, head: &Parts, body: Body) -> Result<Response<Body>, Failed> {
-        let sending = match request::write(head, body) {
+    async fn attempt(&self, upstream: Box<Upstream>, request: &Request, body: Body) -> Result<Response, Failed> {
+        let sending = match request::write(request, body) {
             Ok(sending) => sending,
             Err(reason) => {
                 return Err(Failed { error: SendError::Framing(reason), silent: false, unsent: true });
             }
         };
-        Exchange::new(self.clone(), upstream, sending).response(&head.method).await
+        Exchange::new(self.clone(), upstream, sending, request).response(&request.method).await
     }
 }

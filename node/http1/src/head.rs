@@ -1,8 +1,10 @@
 //! Message heads: a strict scan of their bytes first, `httparse` for the grammar afterwards.
 //!
-//! The scan sees what a parser hides: bare line feeds, bare carriage returns, folded lines. It works line by line in
-//! the order of the bytes, so that its verdict doesn't depend on how they arrived.
+//! The scan sees what the parser hides: line feeds without carriage return, and folded lines. It works line by line in the
+//! order of the bytes, so that its verdict doesn't depend on how they arrived. Control bytes and bare carriage returns are
+//! left to `httparse`, which refuses them everywhere.
 
+pub(crate) mod facts;
 pub(crate) mod framing;
 pub(crate) mod host;
 pub(crate) mod request;
@@ -13,8 +15,6 @@ pub(crate) mod trailers;
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
 /// No setting allows more header lines than this: it is the room that parsing has on the stack.
@@ -63,10 +63,13 @@ impl Scan {
             let Some((b'\r', line)) = bytes[self.line..feed].split_last() else {
                 return Err(Fault::Malformed("line feed without carriage return"));
             };
-            check_line(line, self.past_first)?;
+            if self.past_first && matches!(line.first(), Some(b' ' | b'\t')) {
+                return Err(Fault::Malformed("folded header line"));
+            }
+            let is_last = line.is_empty();
             self.line = feed + 1;
             self.searched = feed + 1;
-            if line.is_empty() {
+            if is_last {
                 return match self.past_first {
                     true => Ok(Scanned::Complete(feed + 1)),
                     false => Err(Fault::Malformed("empty start line")),
@@ -83,30 +86,6 @@ impl Scan {
         }
         Ok(Scanned::Partial)
     }
-}
-
-fn check_line(line: &[u8], is_header: bool) -> Result<(), Fault> {
-    if is_header && matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Fault::Malformed("folded header line"));
-    }
-    // Without an early exit this loop is vectorised.
-    let bad = line.iter().fold(false, |bad, &byte| bad | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f));
-    if bad {
-        let reason = if line.contains(&b'\r') { "carriage return without line feed" } else { "control byte" };
-        return Err(Fault::Malformed(reason));
-    }
-    Ok(())
-}
-
-/// The headers as a map; values are slices of `head`, which they come from.
-fn header_map(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, &'static str> {
-    let mut headers = HeaderMap::with_capacity(parsed.len());
-    for header in parsed {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| "header name")?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(header.value)).map_err(|_| "header value")?;
-        headers.try_append(name, value).map_err(|_| "too many headers")?;
-    }
-    Ok(headers)
 }
 
 /// Uninitialised room for a head's headers.

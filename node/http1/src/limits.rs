@@ -27,6 +27,8 @@ pub struct Limits {
     pub body_idle_timeout: Duration,
     /// How long a write may make no progress.
     pub write_timeout: Duration,
+    /// How long an upgraded connection (WebSocket) may be silent in both directions.
+    pub upgraded_idle_timeout: Duration,
     /// Requests answered on one connection before it is closed; `None` for no bound.
     pub requests_per_connection_max: Option<u64>,
 }
@@ -44,6 +46,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            upgraded_idle_timeout: Duration::from_secs(3600),
             requests_per_connection_max: None,
         }
     }
@@ -64,6 +67,8 @@ pub struct PoolLimits {
     pub response_head_timeout: Duration,
     /// Waiting time between two reads of a response body.
     pub body_idle_timeout: Duration,
+    /// The same for an event stream (`text/event-stream`), which may be silent for long.
+    pub event_stream_idle_timeout: Duration,
     /// How long a write may make no progress.
     pub write_timeout: Duration,
     /// Bytes of a response head.
@@ -89,6 +94,7 @@ impl Default for PoolLimits {
             connect_timeout: Duration::from_secs(10),
             response_head_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(60),
+            event_stream_idle_timeout: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(60),
             head_bytes_max: 64 * KIB,
             headers_max: 128,

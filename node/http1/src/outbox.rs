@@ -6,8 +6,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
+
+use crate::spare;
 
 /// Up to this size copying is cheaper than another slice in the vectored write.
 const COPY_BYTES_MAX: usize = 8 * 1024;
@@ -16,16 +18,27 @@ const SLICES_MAX: usize = 16;
 #[derive(Default)]
 pub(crate) struct Outbox {
     parts: VecDeque<Bytes>,
-    /// What comes after `parts`.
-    tail: BytesMut,
+    /// What comes after `parts`, from `tail_at` on.
+    tail: Vec<u8>,
+    tail_at: usize,
     queued: usize,
     written: u64,
     unflushed: bool,
 }
 
 impl Outbox {
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { tail: BytesMut::with_capacity(bytes), ..Self::default() }
+    /// An outbox with room for a head.
+    pub(crate) fn new() -> Self {
+        let mut outbox = Self::default();
+        outbox.make_room();
+        outbox
+    }
+
+    /// Gets room for a head if there is none.
+    pub(crate) fn make_room(&mut self) {
+        if self.tail.capacity() == 0 {
+            self.tail = spare::take();
+        }
     }
 
     /// Bytes not yet written.
@@ -43,12 +56,22 @@ impl Outbox {
         self.queued += bytes.len();
     }
 
+    /// Lets `write` append to what is queued.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.queued += self.tail.len() - before;
+    }
+
     pub(crate) fn push_data(&mut self, data: Bytes) {
         if data.len() <= COPY_BYTES_MAX {
             return self.push(&data);
         }
-        if !self.tail.is_empty() {
-            self.parts.push_back(self.tail.split().freeze());
+        if self.tail_at < self.tail.len() {
+            let mut tail = Bytes::from(std::mem::take(&mut self.tail));
+            tail.advance(self.tail_at);
+            self.parts.push_back(tail);
+            self.tail_at = 0;
         }
         self.queued += data.len();
         self.parts.push_back(data);
@@ -92,11 +115,12 @@ impl Outbox {
             return Poll::Ready(Ok(true));
         }
         let wrote = if self.parts.is_empty() {
-            io.poll_write(cx, &self.tail)
+            io.poll_write(cx, &self.tail[self.tail_at..])
         } else if io.is_write_vectored() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut used = 0;
-            for (slice, part) in slices.iter_mut().zip(self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]))
+            for (slice, part) in
+                slices.iter_mut().zip(self.parts.iter().map(|part| &part[..]).chain([&self.tail[self.tail_at..]]))
             {
                 *slice = IoSlice::new(part);
                 used += 1;
@@ -127,9 +151,16 @@ impl Outbox {
             left -= part.len();
             self.parts.pop_front();
         }
-        self.tail.advance(left);
-        if self.tail.is_empty() {
+        self.tail_at += left;
+        if self.tail_at == self.tail.len() {
             self.tail.clear();
+            self.tail_at = 0;
         }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.tail));
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::{Body, BodyError};
@@ -21,11 +21,15 @@ use crate::drain::{Drain, Watch};
 use crate::head::framing::Declared;
 use crate::head::request::{self, RequestHead};
 use crate::head::{Scan, Scanned};
+use crate::headers::Headers;
+use crate::interim::{InterimSink, Interims};
 use crate::limits::Limits;
+use crate::message::{Request, Response};
 use crate::outbox::Outbox;
 use crate::sending::{Sending, SendingError};
+use crate::upgrade::{Bounds, Tunnel, Upgrade};
 use crate::wire::Wire;
-use request_body::{Interim, RequestBody};
+use request_body::RequestBody;
 
 /// How much of an unread request body is read away so that the connection can go on.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
@@ -34,6 +38,8 @@ const DRAIN_BYTES_MAX: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const REFUSED_HEAD_BYTES_MAX: usize = 1024;
+/// More interim responses than this are dropped: they are hints.
+const EARLY_BYTES_MAX: usize = 16 * 1024;
 
 /// Why bytes on a connection never became a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +56,9 @@ pub trait Handler {
     /// guard inside it may log that.
     ///
     /// The engine sets `Content-Length`, `Transfer-Encoding` and `Connection` itself (a `Content-Length` is kept where
-    /// it only describes: HEAD and 304) and adds `Date` if there is none. The path and query are in the `Uri`; so is an
-    /// authority if the target was absolute.
-    fn handle(&self, request: Request<Body>) -> impl Future<Output = Response<Body>>;
+    /// it only describes: HEAD and 304) and adds `Date` if there is none. An absolute target is reduced to path and
+    /// query, since it agrees with `host`.
+    fn handle(&self, request: Request) -> impl Future<Output = Response>;
 
     /// Told of what never became a request, for the access log; the engine has the answer. `head` is the beginning of
     /// the bytes, at most 1 KiB.
@@ -84,7 +90,9 @@ where
         wire: RefCell::new(Wire::new(io)),
         exchange: Cell::new(0),
         body_held: Cell::new(false),
-        interim: Cell::new(Interim::None),
+        wants_continue: Cell::new(false),
+        early: RefCell::default(),
+        early_bytes: Cell::new(0),
         body_idle_timeout: limits.body_idle_timeout,
         write_timeout: limits.write_timeout,
     };
@@ -103,7 +111,12 @@ struct Shared<IO> {
     exchange: Cell<u64>,
     /// Whether the current request's body hasn't been dropped.
     body_held: Cell<bool>,
-    interim: Cell<Interim>,
+    /// Whether the client waits for a 100 before it sends its body.
+    wants_continue: Cell<bool>,
+    /// Interim responses, written before everything else.
+    early: RefCell<Outbox>,
+    /// How much of them the current request has made.
+    early_bytes: Cell<usize>,
     body_idle_timeout: Duration,
     write_timeout: Duration,
 }
@@ -120,11 +133,13 @@ struct Connection<'a, IO> {
 struct Reading {
     scan: Scan,
     begun: bool,
+    /// The time for the head runs.
+    timed: bool,
     skipped_empty_line: bool,
 }
 
 enum Next {
-    Request(Box<RequestHead>),
+    Request(RequestHead),
     Refused { refusal: Refusal, head: Bytes },
     Closed,
 }
@@ -154,7 +169,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
                     return Ok(());
                 }
             };
-            match self.answer(*head, handler).await? {
+            match self.answer(head, handler).await? {
                 After::Keep => {}
                 After::Close => {
                     self.close(false).await;
@@ -171,33 +186,28 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
     fn poll_head(&mut self, reading: &mut Reading, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
         let wire = &mut *self.shared.wire.borrow_mut();
         loop {
-            if !reading.skipped_empty_line && wire.buffer.starts_with(b"\r\n") {
-                wire.buffer.advance(2);
-                *reading = Reading { skipped_empty_line: true, ..Reading::default() };
-            }
-            if wire.buffer.is_empty() {
-                // A waiting connection holds no buffer.
+            let mut next = None;
+            let filled = if wire.buffer.is_empty() {
+                // A waiting connection holds no buffer, and a head that comes whole needs none.
                 wire.buffer = BytesMut::new();
+                wire.poll_fill_via(cx, |bytes, _| reading.take(bytes, self.limits, &mut next))
             } else {
-                if !reading.begun {
-                    reading.begun = true;
-                    wire.reading.clear();
+                let taken = reading.take(&wire.buffer, self.limits, &mut next);
+                wire.buffer.advance(taken);
+                match next.is_some() || taken > 0 {
+                    true => Poll::Ready(Ok(1)),
+                    false => wire.poll_fill(cx),
                 }
-                let (line_max, head_max) = (self.limits.request_line_bytes_max, self.limits.head_bytes_max);
-                match reading.scan.step(&wire.buffer, line_max, head_max) {
-                    Ok(Scanned::Partial) => {}
-                    Ok(Scanned::Complete(bytes)) => {
-                        wire.reading.clear();
-                        let head = wire.buffer.split_to(bytes).freeze();
-                        return Poll::Ready(Ok(match request::parse(head.clone(), self.limits.headers_max) {
-                            Ok(head) => Next::Request(Box::new(head)),
-                            Err(refusal) => Next::refused(refusal, &head),
-                        }));
-                    }
-                    Err(fault) => return Poll::Ready(Ok(Next::refused(fault.into(), &wire.buffer))),
-                }
+            };
+            if reading.begun && !std::mem::replace(&mut reading.timed, true) {
+                // From here on it is the time for the head that runs.
+                wire.reading.clear();
             }
-            let refused = match wire.poll_fill(cx) {
+            if let Some(next) = next {
+                wire.reading.clear();
+                return Poll::Ready(Ok(next));
+            }
+            let refused = match filled {
                 Poll::Ready(Ok(0)) if !reading.begun => return Poll::Ready(Ok(Next::Closed)),
                 Poll::Ready(Ok(0)) => bad_request("connection closed within the head"),
                 Poll::Ready(Ok(_)) => continue,
@@ -221,25 +231,53 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
 
     async fn answer<H: Handler>(&mut self, head: RequestHead, handler: &H) -> Result<After, ServeError> {
         self.served += 1;
-        let RequestHead { method, uri, version, headers, declared, keep_alive, expects_continue } = head;
+        let RequestHead { method, target, version, headers, declared, keep_alive, expects_continue, wants_websocket } =
+            head;
         let is_head = method == Method::HEAD;
-        let mut request = Request::new(self.request_body(declared, expects_continue));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.version_mut() = version;
-        *request.headers_mut() = headers;
+        let body = self.request_body(declared, expects_continue);
+        let interims = match version {
+            Version::HTTP_11 => Interims::new(self.shared.clone(), self.served),
+            // HTTP/1.0 has none (RFC 9110 §15.2).
+            _ => Interims::default(),
+        };
+        let request = Request { method, target, version, headers, body, wants_websocket, interims };
 
         // Boxed, so that a waiting connection doesn't hold the room of a request being handled.
         let mut handling = Box::pin(handler.handle(request));
         let response = poll_fn(|cx| match handling.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending if self.poll_gone(cx) => Poll::Ready(None),
+            Poll::Pending if self.poll_gone(cx) || matches!(self.shared.poll_early(cx), Poll::Ready(Err(_))) => {
+                Poll::Ready(None)
+            }
             Poll::Pending => Poll::Pending,
         })
         .await;
         drop(handling);
-        let Some(response) = response else { return Err(ServeError::Aborted) };
-        self.respond(response, is_head, version, keep_alive).await
+        match response {
+            None => Err(ServeError::Aborted),
+            Some(Response { status: StatusCode::SWITCHING_PROTOCOLS, headers, upgrade: Some(upgrade), .. })
+                if wants_websocket =>
+            {
+                self.switch(&headers, *upgrade).await
+            }
+            Some(response) => self.respond(response, is_head, version, keep_alive).await,
+        }
+    }
+
+    /// Answers 101 and passes bytes from then on.
+    async fn switch(&mut self, headers: &Headers, upgrade: Upgrade) -> Result<After, ServeError> {
+        let mut out = self.shared.early.take();
+        respond::write_switch(&mut out, headers);
+        poll_fn(|cx| self.shared.wire.borrow_mut().poll_write(&mut out, cx, self.limits.write_timeout)).await?;
+        drop(out);
+        let bounds = Bounds {
+            idle_timeout: self.limits.upgraded_idle_timeout,
+            half_closed_timeout: self.limits.body_idle_timeout,
+            write_timeout: self.limits.write_timeout,
+        };
+        let mut tunnel = Tunnel::new(&mut self.shared.wire.borrow_mut(), upgrade, bounds);
+        poll_fn(|cx| tunnel.poll(&mut self.shared.wire.borrow_mut(), cx)).await?;
+        Ok(After::Close)
     }
 
     /// Sets the wire up for the request's body.
@@ -253,22 +291,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
         let has_body = !decoder.is_done();
         self.shared.wire.borrow_mut().decoder = decoder;
         self.shared.body_held.set(has_body);
-        self.shared.interim.set(if has_body && expects_continue { Interim::Wanted } else { Interim::None });
+        self.shared.wants_continue.set(has_body && expects_continue);
+        self.shared.early_bytes.set(0);
         if has_body { Body::from_source(RequestBody::new(self.shared.clone())) } else { Body::empty() }
     }
 
     async fn respond(
         &mut self,
-        response: Response<Body>,
+        response: Response,
         is_head: bool,
         version: Version,
         keep_alive: bool,
     ) -> Result<After, ServeError> {
-        let mut out = Outbox::with_capacity(2 * 1024);
-        // Once the final response begins, no 100 may follow; one that was begun is completed first.
-        let interim = self.shared.interim.replace(Interim::None);
-        out.push(interim.begun());
-        let unexpected_body = interim == Interim::Wanted;
+        // Interim responses go first; once the final one begins, no 100 may follow.
+        let mut out = self.shared.early.take();
+        out.make_room();
+        let unexpected_body = self.shared.wants_continue.replace(false);
         let mut keep = keep_alive
             && !unexpected_body
             && !self.drain.is_fired()
@@ -277,9 +315,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
             keep = poll_fn(|cx| Poll::Ready(self.can_skip_body(cx))).await;
         }
 
-        let (head, body) = response.into_parts();
-        let framing = respond::write_head(&mut out, head, &body, is_head, version, &mut keep);
-        let mut sending = Sending::new(out, body, framing);
+        let framing = respond::write_head(&mut out, &response, is_head, version, &mut keep);
+        let mut sending = Sending::new(out, response.body, framing);
+        drop(response.headers);
         let sent = poll_fn(|cx| {
             let sent = sending
                 .poll(cx, |out, cx| self.shared.wire.borrow_mut().poll_write(out, cx, self.limits.write_timeout));
@@ -340,7 +378,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
     }
 
     async fn refuse(&mut self, refusal: &Refusal) {
-        let mut out = Outbox::with_capacity(256);
+        let mut out = Outbox::new();
         respond::write_refusal(&mut out, refusal.status);
         let wrote =
             poll_fn(|cx| self.shared.wire.borrow_mut().poll_write(&mut out, cx, self.limits.write_timeout)).await;
@@ -384,6 +422,57 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
             }
         })
         .await;
+    }
+}
+
+impl Reading {
+    /// Takes an empty line or a whole head off the beginning of `bytes`; how much it has taken.
+    fn take(&mut self, bytes: &[u8], limits: &Limits, next: &mut Option<Next>) -> usize {
+        let mut taken = 0;
+        if !self.skipped_empty_line && bytes.starts_with(b"\r\n") {
+            *self = Self { skipped_empty_line: true, ..Self::default() };
+            taken = 2;
+        }
+        let bytes = &bytes[taken..];
+        if bytes.is_empty() {
+            return taken;
+        }
+        self.begun = true;
+        let found = match self.scan.step(bytes, limits.request_line_bytes_max, limits.head_bytes_max) {
+            Ok(Scanned::Partial) => return taken,
+            Ok(Scanned::Complete(length)) => {
+                taken += length;
+                let head = &bytes[..length];
+                request::parse(head, limits.headers_max)
+                    .map_or_else(|refusal| Next::refused(refusal, head), Next::Request)
+            }
+            Err(fault) => Next::refused(fault.into(), bytes),
+        };
+        *next = Some(found);
+        taken
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Shared<IO> {
+    /// Writes interim responses as far as the client takes them.
+    fn poll_early(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let early = &mut *self.early.borrow_mut();
+        if early.queued() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.wire.borrow_mut().poll_write(early, cx, self.write_timeout)
+    }
+}
+
+impl<IO> InterimSink for Shared<IO> {
+    fn push(&self, exchange: u64, status: StatusCode, headers: &Headers) {
+        if exchange != self.exchange.get() || self.early_bytes.get() >= EARLY_BYTES_MAX {
+            return;
+        }
+        let early = &mut *self.early.borrow_mut();
+        let before = early.queued();
+        respond::write_interim(early, status, headers);
+        self.early_bytes.set(self.early_bytes.get() + early.queued() - before);
     }
 }
 

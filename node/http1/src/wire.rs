@@ -25,6 +25,13 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
+fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice());
+    let result = read(&mut scratch);
+    SCRATCH.set(Some(scratch));
+    result
+}
+
 pub(crate) struct Wire<IO> {
     pub(crate) io: IO,
     /// Read and not yet parsed.
@@ -55,16 +62,32 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             }
             return pin!(self.io.read_buf(&mut self.buffer)).poll(cx);
         }
-        let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice());
-        let mut space = ReadBuf::new(&mut scratch);
-        let polled = Pin::new(&mut self.io).poll_read(cx, &mut space);
-        let filled = space.filled();
-        if matches!(polled, Poll::Ready(Ok(()))) {
-            self.buffer.extend_from_slice(filled);
-        }
-        let bytes = filled.len();
-        SCRATCH.set(Some(scratch));
-        polled.map_ok(|()| bytes)
+        with_scratch(|scratch| {
+            let mut space = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut space))?;
+            self.buffer.extend_from_slice(space.filled());
+            Poll::Ready(Ok(space.filled().len()))
+        })
+    }
+
+    /// Reads once and shows what came to `take`, which says how much of it it has taken; the rest goes into the buffer,
+    /// which is empty. 0 is the end of the stream.
+    pub(crate) fn poll_fill_via(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8], &mut Context<'_>) -> usize,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert!(self.buffer.is_empty());
+        with_scratch(|scratch| {
+            let mut space = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut space))?;
+            let filled = space.filled();
+            if !filled.is_empty() {
+                let taken = take(filled, cx);
+                self.buffer.extend_from_slice(&filled[taken..]);
+            }
+            Poll::Ready(Ok(filled.len()))
+        })
     }
 
     /// The next piece of the body that is being read.

@@ -8,7 +8,7 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use octelium_actors::router::Access;
 use octelium_control::{Caller, ClientInfo};
-use octelium_http1::{Body, Drain};
+use octelium_http1::{Body, Drain, Headers, Interims};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tonic::{Code, Status};
@@ -82,12 +82,14 @@ async fn call(proxy: &Rc<Proxy>, peer: &Rc<Peer>, request: Request<Incoming>) ->
         peer: peer.clone(),
         method: parts.method.clone(),
         host,
-        path: path.clone(),
-        target: path.clone(),
+        decoded_path: None,
+        target: path.clone().into(),
         version: parts.version,
-        headers: parts.headers.clone(),
+        headers: Headers::from(&parts.headers),
         request_bytes: 0,
         body: Body::empty(),
+        wants_websocket: false,
+        interims: Interims::default(),
         buffered: None,
         body_map: None,
         route: None,

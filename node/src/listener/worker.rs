@@ -60,6 +60,8 @@ pub struct Parts {
     pub resolve: Overrides,
     /// Counts all connections.
     pub connections: Arc<Connections>,
+    /// For a whole request, if that is limited.
+    pub request_timeout: Option<Duration>,
     /// How long requests under way may take once draining.
     pub drain_timeout: Duration,
 }
@@ -102,8 +104,10 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
             pool: Pool::new(parts.pool.clone()),
             dialer: Dialer::new(parts.resolve.clone()),
             secrets: Secrets::new(parts.sealing.clone()),
+            has_log: access_log.is_on(),
         },
         access_log: access_log.clone(),
+        request_timeout: parts.request_timeout,
         control: ControlDoor::new(parts.control.clone(), parts.control_runtime.clone()),
         id_high: uuid::Uuid::new_v4().as_u64_pair().0,
         id_low: Cell::new(0),

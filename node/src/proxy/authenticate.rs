@@ -1,15 +1,17 @@
 //! Credential → Session. A token is verified once for each worker, then found in a bounded cache; whether it still counts is
 //! asked of the Session view on every request.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
-use http::{HeaderMap, header};
+use hashbrown::HashMap;
+
 use octelium_actors::{
     router::{Access, Routes},
     sessions::{SessionEntry, Sessions},
 };
 use octelium_consensus::SealingKey;
 use octelium_control::token::{Token, TokenKeys, TokenKind};
+use octelium_http1::Headers;
 
 use super::{
     exchange::Exchange,
@@ -108,7 +110,7 @@ pub fn identify(
 /// # Errors
 /// Why there is none, for the log.
 pub fn session(
-    headers: &HeaderMap,
+    headers: &Headers,
     routes: &Routes,
     sessions: &Sessions,
     tokens: &Tokens,
@@ -141,31 +143,32 @@ fn check(entry: Arc<SessionEntry>, token: u128, now_unix: i64) -> Result<Arc<Ses
 }
 
 /// The first source that is present decides: a bad one doesn't fall through to the next.
-fn token(headers: &HeaderMap) -> Result<&str, String> {
-    let mut ours = headers.get_all(HEADER).iter();
+fn token(headers: &Headers) -> Result<&str, String> {
+    let text = |value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii());
+    let mut ours = headers.get_all(HEADER);
     if let Some(value) = ours.next().filter(|value| !value.is_empty()) {
         return match ours.next() {
-            None => value.to_str().map_err(|_| "the token is not text".to_owned()),
+            None => text(value).ok_or_else(|| "the token is not text".to_owned()),
             Some(_) => Err("several X-Octelium-Auth headers".to_owned()),
         };
     }
     if let Some(value) = cookie(headers) {
         return Ok(value);
     }
-    let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
+    let mut authorizations = headers.get_all("authorization");
     let Some(value) = authorizations.next() else { return Err("no credential".to_owned()) };
     if authorizations.next().is_some() {
         return Err("several Authorization headers".to_owned());
     }
-    let text = value.to_str().map_err(|_| "the Authorization header is not text".to_owned())?;
+    let text = text(value).ok_or_else(|| "the Authorization header is not text".to_owned())?;
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(token),
         _ => Err("the Authorization header has no bearer token".to_owned()),
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+fn cookie(headers: &Headers) -> Option<&str> {
+    let values = headers.get_all("cookie").filter_map(|value| std::str::from_utf8(value).ok());
     let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, value)| *name == COOKIE && !value.is_empty()).map(|(_, value)| value)
 }
@@ -189,9 +192,9 @@ mod tests {
             (vec![("x-octelium-auth", "a"), ("x-octelium-auth", "b")], Err("several X-Octelium-Auth headers")),
             (vec![("authorization", "Bearer a"), ("authorization", "Bearer b")], Err("several Authorization headers")),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Headers::new();
             for (name, value) in &lines {
-                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+                headers.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
             }
             assert_eq!(token(&headers).map_err(|error| error.leak() as &str), expected, "{lines:?}");
         }

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::header;
 use octelium_actors::router::{self, Route};
 use octelium_http1::{Body, CollectError};
 use octelium_policy::Reads;
@@ -76,8 +75,7 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
 }
 
 fn is_encoded(exchange: &Exchange) -> bool {
-    let encodings = exchange.headers.get_all(header::CONTENT_ENCODING);
-    encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    exchange.headers.get_all("content-encoding").any(|encoding| !encoding.eq_ignore_ascii_case(b"identity"))
 }
 
 fn too_large(limit: usize) -> Rejection {

@@ -60,7 +60,8 @@ pub fn path<'a>(escaped: &'a str, is_options: bool) -> Result<Canonical<'a>, Err
     if decoded.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
         return Err(Error::Control);
     }
-    if !decoded.contains("/.") && !decoded.contains("\\.") {
+    let has_dots = |text: &str| text.contains("/.") || text.contains("\\.");
+    if !decoded.as_bytes().contains(&b'.') || !has_dots(&decoded) {
         return Ok(unchanged(escaped, decoded));
     }
     if dot_beside_backslash(&decoded) {
@@ -82,7 +83,7 @@ fn unchanged<'a>(escaped: &'a str, path: Cow<'a, str>) -> Canonical<'a> {
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
-    if !text.contains('%') {
+    if !text.as_bytes().contains(&b'%') {
         return Ok(Cow::Borrowed(text));
     }
     let bytes = text.as_bytes();

@@ -69,8 +69,8 @@ impl<'a> RequestContext<'a> {
 }
 
 /// Values that aren't UTF-8 are shown with replacement characters, as they can't equal any text of a rule.
-fn text(value: &http::HeaderValue) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.as_bytes())
+fn text(value: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(value)
 }
 
 fn string(text: &str) -> Value {
@@ -103,11 +103,11 @@ impl Request for RequestContext<'_> {
     }
 
     fn path(&self) -> &str {
-        &self.exchange.path
+        self.exchange.path()
     }
 
     fn uri(&self) -> &str {
-        &self.exchange.target
+        self.exchange.target.as_str()
     }
 
     fn host(&self) -> &str {
@@ -134,12 +134,12 @@ impl Request for RequestContext<'_> {
     }
 
     fn headers(&self) -> &Value {
-        let pairs = || self.exchange.headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), text(value)));
+        let pairs = || self.exchange.headers.iter().map(|(name, value)| (text(name), text(value)));
         self.headers.get_or_init(|| firsts(pairs()))
     }
 
     fn headers_all(&self) -> &Value {
-        let pairs = || self.exchange.headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), text(value)));
+        let pairs = || self.exchange.headers.iter().map(|(name, value)| (text(name), text(value)));
         self.headers_all.get_or_init(|| lists(pairs()))
     }
 

@@ -2,12 +2,12 @@
 
 use std::{rc::Rc, sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use octelium_actors::{
     router::{EffectiveConfig, Route},
     sessions::SessionEntry,
 };
-use octelium_http1::Body;
+use octelium_http1::{Body, Headers, Interims};
 use octelium_policy::Value;
 
 use super::{decision::Verdict, respond::Rejection};
@@ -32,18 +32,22 @@ pub struct Exchange {
     pub method: Method,
     /// Host, lower case, without port.
     pub host: String,
-    /// Decoded, canonical.
-    pub path: String,
+    /// Decoded, canonical, where that is another text than the target's path.
+    pub decoded_path: Option<String>,
     /// Escaped path and query as they go to the upstream (before rewriting).
-    pub target: String,
+    pub target: Target,
     /// Of the HTTP message.
     pub version: Version,
     /// As received, until `forward` edits them.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The declared length of the body; 0 if unknown.
     pub request_bytes: u64,
     /// Streamed, or whole once buffered.
     pub body: Body,
+    /// Whether the caller asks to go on with WebSocket.
+    pub wants_websocket: bool,
+    /// The way of interim responses to the caller.
+    pub interims: Interims,
     /// The whole body, if a rule reads it.
     pub buffered: Option<bytes::Bytes>,
     /// The body as a JSON object, if a rule reads it.
@@ -58,6 +62,26 @@ pub struct Exchange {
     pub config: Option<Arc<EffectiveConfig>>,
     /// Why it was refused, if it was.
     pub rejection: Option<Rejection>,
+}
+
+/// A request's target, and where its path ends.
+pub struct Target {
+    text: String,
+    path_length: usize,
+}
+
+impl Target {
+    /// All of it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<String> for Target {
+    fn from(text: String) -> Self {
+        let path_length = text.find('?').unwrap_or(text.len());
+        Self { text, path_length }
+    }
 }
 
 /// 128 bits, unique in the cluster: 64 random ones of the worker's life, and a counter.
@@ -77,13 +101,18 @@ impl serde::Serialize for Id {
 }
 
 impl Exchange {
+    /// The decoded, canonical path.
+    pub fn path(&self) -> &str {
+        self.decoded_path.as_deref().unwrap_or_else(|| self.escaped_path())
+    }
+
     /// Escaped path without query.
     pub fn escaped_path(&self) -> &str {
-        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
+        &self.target.text[..self.target.path_length]
     }
 
     /// The query, without `?`.
     pub fn query(&self) -> Option<&str> {
-        self.target.split_once('?').map(|(_, query)| query)
+        self.target.text.get(self.target.path_length + 1..)
     }
 }

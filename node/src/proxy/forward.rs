@@ -5,9 +5,9 @@ pub mod tls;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use http::{HeaderName, Version, header};
 use octelium_actors::router::{Access, EffectiveConfig, Route, Routes};
-use octelium_http1::{Body, Pool, SendError};
+use octelium_http1::{Headers, Pool, Request, Response, SendError};
 
 use self::connect::Dialer;
 use super::{
@@ -26,6 +26,8 @@ pub struct Forwarder {
     pub dialer: Dialer,
     /// Opened Secrets.
     pub secrets: Secrets,
+    /// Whether there is an access log, which shows some of the request's headers.
+    pub has_log: bool,
 }
 
 impl Forwarder {
@@ -39,57 +41,54 @@ impl Forwarder {
         route: &Route,
         config: Option<&Arc<EffectiveConfig>>,
         routes: &Routes,
-    ) -> Result<Response<Body>, Rejection> {
+    ) -> Result<Response, Rejection> {
         let config = config.ok_or_else(|| Rejection::new(Code::UpstreamMissing, "no configuration applies"))?;
         let upstream = config.upstream.as_ref().ok_or_else(|| {
             Rejection::new(Code::UpstreamMissing, format!("config `{}` has no upstream", config.name))
         })?;
 
         let mut headers = std::mem::take(&mut exchange.headers);
-        let log = LoggedHeaders::take(&headers);
+        if self.has_log {
+            exchange.headers = logged(&headers);
+        }
         scrub::request(&mut headers, route.access != Access::Session);
-        let injected = self.secrets.inject(&config.auth, routes, &mut headers);
-        headers.insert(header::HOST, upstream.authority.clone());
-        exchange.headers = log.restore();
-        injected?;
+        self.secrets.inject(&config.auth, routes, &mut headers)?;
+        headers.append(&header::HOST, &upstream.authority);
 
-        let mut request = Request::new(std::mem::take(&mut exchange.body));
-        *request.method_mut() = exchange.method.clone();
-        *request.uri_mut() = target(exchange, config)?;
-        *request.headers_mut() = headers;
-        let connector = self.dialer.connector(upstream)?;
+        let request = Request {
+            method: exchange.method.clone(),
+            target: target(exchange, config),
+            version: Version::HTTP_11,
+            headers,
+            body: std::mem::take(&mut exchange.body),
+            wants_websocket: exchange.wants_websocket,
+            interims: std::mem::take(&mut exchange.interims),
+        };
+        let connector = self.dialer.connector(upstream);
         let mut response =
             self.pool.send(&upstream.pool_key, &connector, request).await.map_err(|error| rejection(&error))?;
-        scrub::response(response.headers_mut());
+        scrub::response(&mut response.headers);
         Ok(response)
     }
 }
 
 /// The few headers that the access log shows, kept while the others move on to the upstream.
-struct LoggedHeaders(http::HeaderMap);
-
-impl LoggedHeaders {
-    fn take(headers: &http::HeaderMap) -> Self {
-        let logged = [header::USER_AGENT, header::REFERER, header::ORIGIN];
-        let pairs = logged.into_iter().filter_map(|name| headers.get(&name).map(|value| (name, value.clone())));
-        Self(pairs.collect::<http::HeaderMap<HeaderValue>>())
+fn logged(headers: &Headers) -> Headers {
+    const LOGGED: [HeaderName; 3] = [header::USER_AGENT, header::REFERER, header::ORIGIN];
+    let mut kept = Headers::new();
+    for name in &LOGGED {
+        kept.copy(name, headers);
     }
-
-    fn restore(self) -> http::HeaderMap {
-        self.0
-    }
+    kept
 }
 
-fn target(exchange: &Exchange, config: &EffectiveConfig) -> Result<Uri, Rejection> {
+fn target(exchange: &Exchange, config: &EffectiveConfig) -> String {
     let rewritten = path::rewrite(exchange.escaped_path(), &config.path);
-    let target = match (&rewritten, exchange.query()) {
-        (None, _) => exchange.target.clone(),
+    match (rewritten, exchange.query()) {
+        (None, _) => exchange.target.as_str().to_owned(),
         (Some(path), Some(query)) => format!("{path}?{query}"),
-        (Some(path), None) => path.clone(),
-    };
-    let target = PathAndQuery::from_maybe_shared(target.into_bytes())
-        .map_err(|error| Rejection::new(Code::PathInvalid, format!("the target can't be sent on: {error}")))?;
-    Ok(Uri::from(target))
+        (Some(path), None) => path,
+    }
 }
 
 fn rejection(error: &SendError) -> Rejection {

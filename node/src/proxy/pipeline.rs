@@ -2,9 +2,9 @@
 
 use std::{borrow::Cow, rc::Rc, sync::Arc};
 
-use http::{Request, Response, header};
 use octelium_actors::router::Routes;
-use octelium_http1::{Body, Handler, Refusal};
+use octelium_http1::{Handler, Headers, Refusal, Request, Response};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Connection, Now, Proxy, authenticate, authorize, body, canonicalize, configure,
@@ -15,12 +15,7 @@ use super::{
 use crate::telemetry::access_log::{self, Pending};
 
 /// Decides and forwards one request. Every stage is the file of that name.
-async fn run(
-    proxy: &Proxy,
-    exchange: &mut Exchange,
-    routes: &Arc<Routes>,
-    now: Now,
-) -> Result<Response<Body>, Rejection> {
+async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: Now) -> Result<Response, Rejection> {
     // Before anything reads it: policy and upstream see one path.
     canonical(exchange)?;
     // The gateway's own pages; a Service can't take their place.
@@ -69,37 +64,35 @@ fn canonical(exchange: &mut Exchange) -> Result<(), Rejection> {
         .map_err(|error| Rejection::new(Code::PathInvalid, error.to_string()))?;
     let query = exchange.query();
     // Some upstreams split a query at `;` too: policy and upstream must see the same parameters.
-    let splits_twice = query.is_some_and(|query| query.contains(';'));
+    let splits_twice = query.is_some_and(|query| query.as_bytes().contains(&b';'));
     let target = (splits_twice || matches!(canonical.escaped, Cow::Owned(_))).then(|| match query {
         Some(query) => format!("{}?{}", canonical.escaped, query.replace(';', "&")),
-        None => canonical.escaped.into_owned(),
+        None => canonical.escaped.clone().into_owned(),
     });
-    let path = canonical.path.into_owned();
-    exchange.path = path;
+    exchange.decoded_path = (canonical.path != canonical.escaped).then(|| canonical.path.into_owned());
     if let Some(target) = target {
-        exchange.target = target;
+        exchange.target = target.into();
     }
     Ok(())
 }
 
 impl Handler for Connection {
-    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+    async fn handle(&self, request: Request) -> Response {
         let now = Now::read();
-        let (parts, body) = request.into_parts();
-        let target =
-            parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), |target| target.as_str().to_owned());
         let exchange = Exchange {
             id: self.proxy.next_id(),
             started: now.time,
             peer: Rc::clone(&self.peer),
-            method: parts.method,
-            host: host(&parts.headers),
-            path: String::new(),
-            target,
-            version: parts.version,
-            headers: parts.headers,
-            request_bytes: body.length().unwrap_or_default(),
-            body,
+            host: host(&request.headers),
+            method: request.method,
+            decoded_path: None,
+            target: request.target.into(),
+            version: request.version,
+            headers: request.headers,
+            request_bytes: request.body.length().unwrap_or_default(),
+            body: request.body,
+            wants_websocket: request.wants_websocket,
+            interims: request.interims,
             buffered: None,
             body_map: None,
             route: None,
@@ -111,7 +104,14 @@ impl Handler for Connection {
         // From here on there is a record, even if the caller goes away while we wait.
         let mut pending = Pending::new(&self.proxy.access_log, exchange);
         let routes = self.proxy.routes();
-        let result = run(&self.proxy, pending.exchange(), &routes, now).await;
+        let deadline = self.proxy.request_timeout.map(|timeout| Instant::now() + timeout);
+        let running = run(&self.proxy, pending.exchange(), &routes, now);
+        let result = match deadline {
+            None => running.await,
+            Some(deadline) => timeout_at(deadline, running)
+                .await
+                .unwrap_or_else(|_| Err(Rejection::new(Code::RequestTimeout, "no answer within requestTimeout"))),
+        };
         let mut response = match result {
             Ok(response) => response,
             Err(rejection) => {
@@ -121,7 +121,7 @@ impl Handler for Connection {
             }
         };
         respond::finish(&mut response, self.peer.is_tls);
-        access_log::observe(pending, response)
+        access_log::observe(pending, response, deadline)
     }
 
     fn refused(&self, refusal: &Refusal, _head: &[u8]) {
@@ -130,8 +130,8 @@ impl Handler for Connection {
 }
 
 /// Lower case, without port and final dot. The engine has checked its grammar and that there is only one.
-fn host(headers: &http::HeaderMap) -> String {
-    let value = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn host(headers: &Headers) -> String {
+    let value = headers.get("host").and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
     let name = if value.starts_with('[') {
         value.split_inclusive(']').next().unwrap_or_default()
     } else {

@@ -1,7 +1,7 @@
 //! The only place where a refusal becomes an answer: a status, a stable code, and nothing that helps an attacker.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use octelium_http1::Body;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use octelium_http1::Response;
 
 use super::exchange::Exchange;
 
@@ -72,6 +72,8 @@ codes! {
     UpstreamMalformed = "UPSTREAM_MALFORMED", BAD_GATEWAY,
     /// Did not answer in time.
     UpstreamTimeout = "UPSTREAM_TIMEOUT", GATEWAY_TIMEOUT,
+    /// The whole request took too long.
+    RequestTimeout = "REQUEST_TIMEOUT", GATEWAY_TIMEOUT,
     /// The control plane can't answer now.
     ControlUnavailable = "CONTROL_UNAVAILABLE", SERVICE_UNAVAILABLE,
 }
@@ -102,29 +104,28 @@ const SERVER: HeaderValue = HeaderValue::from_static("octelium");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
 
 /// The answer to a refused request; its body is empty.
-pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = rejection.code.status();
-    let headers = response.headers_mut();
-    headers.insert(ERROR, HeaderValue::from_static(rejection.code.text()));
+pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response {
+    let mut response = Response::new(rejection.code.status());
+    let headers = &mut response.headers;
+    headers.append(&ERROR, &HeaderValue::from_static(rejection.code.text()));
     let id = HeaderValue::try_from(exchange.id.to_string()).expect("hexadecimal digits are a header value");
-    headers.insert(DECISION, id);
+    headers.append(&DECISION, &id);
     if matches!(rejection.code, Code::Unauthenticated | Code::Denied) {
-        headers.insert(UNAUTHORIZED, HeaderValue::from_static("true"));
+        headers.append(&UNAUTHORIZED, &HeaderValue::from_static("true"));
     }
     if rejection.code == Code::Unauthenticated {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        headers.append(&header::WWW_AUTHENTICATE, &HeaderValue::from_static("Bearer"));
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
     response
 }
 
 /// What every answer carries, the upstream's too.
-pub fn finish(response: &mut Response<Body>, is_tls: bool) {
-    let headers = response.headers_mut();
-    headers.insert(header::SERVER, SERVER);
-    if is_tls {
-        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+pub fn finish(response: &mut Response, is_tls: bool) {
+    let headers = &mut response.headers;
+    headers.insert(&header::SERVER, &SERVER);
+    if is_tls && !headers.contains_key(header::STRICT_TRANSPORT_SECURITY) {
+        headers.append(&header::STRICT_TRANSPORT_SECURITY, &HSTS);
     }
 }
 

@@ -1,118 +1,143 @@
 //! Removes what must not cross the gateway: hop-by-hop headers, the platform's own credentials, and every spelling under
 //! which a caller could pretend to be the gateway (RFC 9110 §7.6.1; `docs/src/life-of-a-request.md`).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderValue, header};
+use octelium_http1::Headers;
 
 /// Cookies that belong to the gateway.
 const COOKIES: [&str; 2] = ["octelium_auth", "octelium_rt"];
+/// No name that is removed is longer; of longer ones only the beginning matters.
+const NAME_BYTES: usize = 32;
 
 /// Removed from requests, whoever set them; `name` is spelled with hyphens.
-fn leaves_request(name: &str) -> bool {
+fn leaves_request(name: &[u8]) -> bool {
     match name {
-        "x-request-id" | "forwarded" | "x-real-ip" => true,
-        "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-port" => true,
-        "x-forwarded-server" | "x-forwarded-prefix" | "x-forwarded-uri" | "x-forwarded-scheme" => true,
-        "x-forwarded-client-cert" => true,
-        "connection" | "proxy-connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
-        "proxy-authenticate" | "proxy-authorization" => true,
+        b"x-request-id" | b"forwarded" | b"x-real-ip" => true,
+        b"x-forwarded-for" | b"x-forwarded-host" | b"x-forwarded-proto" | b"x-forwarded-port" => true,
+        b"x-forwarded-server" | b"x-forwarded-prefix" | b"x-forwarded-uri" | b"x-forwarded-scheme" => true,
+        b"x-forwarded-client-cert" => true,
+        b"connection" | b"proxy-connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding"
+        | b"upgrade" => true,
+        b"proxy-authenticate" | b"proxy-authorization" => true,
         // The engine and `forward` set their own.
-        "content-length" | "expect" | "host" => true,
-        _ => name.starts_with("x-octelium-") || name.starts_with("x-envoy-"),
+        b"content-length" | b"expect" | b"host" => true,
+        _ => name.starts_with(b"x-octelium-") || name.starts_with(b"x-envoy-"),
     }
 }
 
 /// Removed from responses; `name` is spelled with hyphens.
-fn leaves_response(name: &str) -> bool {
+fn leaves_response(name: &[u8]) -> bool {
     match name {
-        "connection" | "proxy-connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
-        "proxy-authenticate" | "proxy-authorization" | "server" => true,
-        _ => name.starts_with("x-octelium-"),
+        b"connection" | b"proxy-connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding"
+        | b"upgrade" => true,
+        b"proxy-authenticate" | b"proxy-authorization" | b"server" => true,
+        _ => name.starts_with(b"x-octelium-"),
     }
 }
 
 /// Edits a request's headers before they go to the upstream. `keep_authorization`: of an anonymous Service.
-pub fn request(headers: &mut HeaderMap, keep_authorization: bool) {
+pub fn request(headers: &mut Headers, keep_authorization: bool) {
     named_by_connection(headers);
-    remove(headers, |name| leaves_request(name) || (!keep_authorization && name == "authorization"));
     cookies(headers);
-    headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("octelium"));
+    let mut has_agent = false;
+    let leaves = |name: &[u8]| leaves_request(name) || (!keep_authorization && name == b"authorization");
+    remove(headers, |name| {
+        has_agent |= name == b"user-agent";
+        leaves(name)
+    });
+    if !has_agent {
+        headers.append(&header::USER_AGENT, &HeaderValue::from_static("octelium"));
+    }
 }
 
 /// Edits a response's headers before they go to the caller. `Content-Length` stays: it is what HEAD asks for.
-pub fn response(headers: &mut HeaderMap) {
+pub fn response(headers: &mut Headers) {
     named_by_connection(headers);
     remove(headers, leaves_response);
 }
 
-/// Removes the headers that `matches`, which is shown names with hyphens: to many upstreams `x_real_ip` is the same header.
-fn remove(headers: &mut HeaderMap, matches: impl Fn(&str) -> bool) {
-    let found: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            if name.contains('_') { matches(&name.replace('_', "-")) } else { matches(name) }
-        })
-        .cloned()
-        .collect();
-    for name in found {
-        headers.remove(name);
+/// Removes the headers that `leaves`, which is shown names with hyphens: to many upstreams `x_real_ip` is the same header.
+fn remove(headers: &mut Headers, mut leaves: impl FnMut(&[u8]) -> bool) {
+    if headers.has_underscores() {
+        headers.retain(|name, _| !hyphened(name, &mut leaves));
+    } else {
+        headers.retain(|name, _| !leaves(name));
     }
 }
 
-fn named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(header::CONNECTION) {
+fn hyphened(name: &[u8], matches: impl FnOnce(&[u8]) -> bool) -> bool {
+    let mut spelled = [0; NAME_BYTES];
+    let length = name.len().min(NAME_BYTES);
+    for (to, from) in spelled.iter_mut().zip(name) {
+        *to = if *from == b'_' { b'-' } else { *from };
+    }
+    matches(&spelled[..length])
+}
+
+fn named_by_connection(headers: &mut Headers) {
+    // What most say names no header.
+    let is_plain = |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+    if headers.get_all("connection").all(is_plain) {
         return;
     }
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named: Vec<HeaderName> = values
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .collect();
+    let values = headers.get_all("connection").filter_map(|value| std::str::from_utf8(value).ok());
+    let tokens = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
+    let named: Vec<String> =
+        tokens.filter(|name| !matches!(&**name, "close" | "keep-alive" | "upgrade" | "")).collect();
     for name in named {
         // The length of a HEAD's answer must not vanish because somebody calls it hop-by-hop.
-        if name != header::CONTENT_LENGTH {
+        if name != "content-length" {
             headers.remove(name);
         }
     }
 }
 
 /// Cuts the gateway's cookies out; all other bytes of the header stay.
-fn cookies(headers: &mut HeaderMap) {
+fn cookies(headers: &mut Headers) {
     let is_ours = |pair: &str| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name).trim();
         COOKIES.contains(&name)
     };
-    let touched = headers.get_all(header::COOKIE).iter().any(|value| {
-        let text = String::from_utf8_lossy(value.as_bytes());
+    let touched = headers.get_all("cookie").any(|value| {
+        let text = String::from_utf8_lossy(value);
         COOKIES.iter().any(|name| text.contains(name))
     });
     if !touched {
         return;
     }
     let kept: Vec<HeaderValue> = headers
-        .get_all(header::COOKIE)
-        .iter()
+        .get_all("cookie")
         .filter_map(|value| {
             // A cookie header that isn't text can't be cut safely: it is dropped whole.
-            let text = std::str::from_utf8(value.as_bytes()).ok()?;
+            let text = std::str::from_utf8(value).ok()?;
             let pairs: Vec<&str> = text.split(';').filter(|pair| !is_ours(pair)).collect();
             let joined = pairs.join(";");
             let joined = joined.trim_start();
             if joined.is_empty() { None } else { HeaderValue::from_str(joined).ok() }
         })
         .collect();
-    headers.remove(header::COOKIE);
-    for value in kept {
-        headers.append(header::COOKIE, value);
+    headers.remove("cookie");
+    for value in &kept {
+        headers.append(&header::COOKIE, value);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
-    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    fn map(lines: &[(&'static str, &'static str)]) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in lines {
+            headers.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn names(headers: &Headers) -> Vec<&str> {
+        headers.iter().map(|(name, _)| std::str::from_utf8(name).expect("ASCII")).collect()
     }
 
     #[test]
@@ -138,16 +163,14 @@ mod tests {
             ("x-custom", "kept"),
         ]);
         request(&mut headers, false);
-        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["accept", "user-agent", "x-custom"]);
+        assert_eq!(names(&headers), ["accept", "x-custom", "user-agent"]);
     }
 
     #[test]
     fn an_anonymous_service_gets_the_callers_authorization() {
         let mut headers = map(&[("authorization", "Basic x")]);
         request(&mut headers, true);
-        assert_eq!(headers["authorization"], "Basic x");
+        assert_eq!(headers.get("authorization"), Some(&b"Basic x"[..]));
     }
 
     #[test]
@@ -163,7 +186,7 @@ mod tests {
         ] {
             let mut headers = map(&[("cookie", before)]);
             request(&mut headers, false);
-            assert_eq!(headers.get("cookie").map(|value| value.to_str().expect("text")), after, "{before}");
+            assert_eq!(headers.get("cookie"), after.map(str::as_bytes), "{before}");
         }
     }
 
@@ -172,6 +195,6 @@ mod tests {
         let mut headers =
             map(&[("x-octelium-decision", "forged"), ("server", "nginx"), ("keep-alive", "1"), ("etag", "e")]);
         response(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["etag"]);
+        assert_eq!(names(&headers), ["etag"]);
     }
 }

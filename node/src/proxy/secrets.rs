@@ -3,9 +3,10 @@
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use base64::Engine;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use octelium_actors::router::{Routes, UpstreamAuth};
 use octelium_consensus::{SealingKey, Stored};
+use octelium_http1::Headers;
 
 use super::respond::{Code, Rejection};
 
@@ -43,7 +44,7 @@ impl Secrets {
     ///
     /// # Errors
     /// If the Secret is missing, can't be opened or can't stand in a header: nothing may be sent without it.
-    pub fn inject(&self, auth: &UpstreamAuth, routes: &Routes, headers: &mut HeaderMap) -> Result<(), Rejection> {
+    pub fn inject(&self, auth: &UpstreamAuth, routes: &Routes, headers: &mut Headers) -> Result<(), Rejection> {
         let (name, secret, form): (HeaderName, &Arc<str>, Form) = match auth {
             UpstreamAuth::None => return Ok(()),
             UpstreamAuth::Bearer { secret } => (header::AUTHORIZATION, secret, Form::Bearer),
@@ -51,7 +52,7 @@ impl Secrets {
             UpstreamAuth::Custom { header, secret } => (header.clone(), secret, Form::Plain),
         };
         let value = self.value(routes, secret, form).map_err(|cause| Rejection::new(Code::SecretUnavailable, cause))?;
-        headers.insert(name, value);
+        headers.insert(&name, &value);
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use std::{io, net::SocketAddr, rc::Rc};
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use octelium_http1::{Body, Drain, Handler, Limits, Refusal, serve};
+use http::{HeaderValue, StatusCode, header};
+use octelium_http1::{Body, Drain, Handler, Limits, Refusal, Request, Response, serve};
 use serde_json::json;
 use tokio::{net::TcpListener, runtime::Builder, task::LocalSet};
 
@@ -52,23 +52,23 @@ struct Demo {
 }
 
 impl Handler for Demo {
-    async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        let shown = request.headers().get(header::AUTHORIZATION);
-        let is_known = shown.is_some_and(|shown| shown.as_bytes() == self.expected.as_bytes());
+    async fn handle(&self, request: Request) -> Response {
+        let is_known = request.headers.get("authorization") == Some(self.expected.as_bytes());
+        let path = request.target.split('?').next().unwrap_or_default();
         let (status, text) = if is_known {
             let seen = json!({
                 "message": "hello from the demo upstream",
-                "method": request.method().as_str(),
-                "path": request.uri().path(),
+                "method": request.method.as_str(),
+                "path": path,
                 "upstreamCredential": "accepted",
             });
             (StatusCode::OK, seen)
         } else {
             (StatusCode::FORBIDDEN, json!({ "message": "the demo upstream wants its own token" }))
         };
-        let mut response = Response::new(Body::full(format!("{text}\n")));
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut response = Response::new(status);
+        response.body = Body::full(format!("{text}\n"));
+        response.headers.insert(&header::CONTENT_TYPE, &HeaderValue::from_static("application/json"));
         response
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Workers fill buffers; one thread writes them. A full queue drops records and counts them: nobody waits for a disk.
 
+mod json;
 mod record;
 mod timestamp;
 
@@ -23,8 +24,9 @@ use std::{
     time::Duration,
 };
 
-use http::Response;
-use octelium_http1::{Body, BodyError, Refusal, Source};
+use octelium_http1::{Body, BodyError, Observe, Refusal, Response, Source};
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::proxy::exchange::{Exchange, Id, Peer};
 
@@ -36,6 +38,8 @@ const RECORD_BYTES: usize = 4 << 10;
 pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// Buffers that wait for the writer.
 const QUEUE_BUFFERS: usize = 256;
+/// Written buffers that wait for a worker.
+const EMPTY_BUFFERS: usize = 16;
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,6 +68,7 @@ impl FromStr for Output {
 /// The writer thread. Dropped records are counted here.
 pub struct Writer {
     queue: SyncSender<Vec<u8>>,
+    empty: Empty,
     dropped: Arc<AtomicU64>,
     thread: JoinHandle<()>,
     is_off: bool,
@@ -81,16 +86,20 @@ impl Writer {
             Output::Off => Box::new(io::sink()),
         };
         let (queue, buffers) = sync_channel(QUEUE_BUFFERS);
+        let empty = Empty::default();
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = dropped.clone();
-        let thread =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &buffers, &lost))?;
-        Ok(Self { queue, dropped, thread, is_off: *output == Output::Off })
+        let thread = std::thread::Builder::new().name("access-log".into()).spawn({
+            let empty = empty.clone();
+            move || write_all(sink, &buffers, &empty, &lost)
+        })?;
+        Ok(Self { queue, empty, dropped, thread, is_off: *output == Output::Off })
     }
 
     /// A worker's end.
     pub fn handle(&self) -> LogQueue {
-        LogQueue { queue: self.queue.clone(), dropped: self.dropped.clone(), is_off: self.is_off }
+        let Self { queue, empty, dropped, is_off, .. } = self;
+        LogQueue { queue: queue.clone(), empty: empty.clone(), dropped: dropped.clone(), is_off: *is_off }
     }
 
     /// Writes what is queued and ends; the workers have ended before.
@@ -106,7 +115,7 @@ fn open(path: &PathBuf) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn write_all(mut sink: Box<dyn Write + Send>, buffers: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
+fn write_all(mut sink: Box<dyn Write + Send>, buffers: &Receiver<Vec<u8>>, empty: &Empty, dropped: &AtomicU64) {
     let mut told = 0;
     let mut failing = false;
     while let Ok(buffer) = buffers.recv() {
@@ -119,6 +128,7 @@ fn write_all(mut sink: Box<dyn Write + Send>, buffers: &Receiver<Vec<u8>>, dropp
                 }
             }
         }
+        empty.give(buffer);
         let lost = dropped.load(Ordering::Relaxed);
         if lost > told {
             tracing::warn!(lost = lost - told, "access-log records were lost");
@@ -131,10 +141,29 @@ fn records(buffer: &[u8]) -> u64 {
     buffer.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
+/// Buffers that were written, on their way back to a worker: memory that another thread frees is dear.
+#[derive(Clone, Default)]
+struct Empty(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Empty {
+    fn give(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.0.lock();
+        if kept.len() < EMPTY_BUFFERS && buffer.capacity() <= 2 * BUFFER_BYTES {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES + RECORD_BYTES))
+    }
+}
+
 /// What a worker thread is given.
 #[derive(Clone)]
 pub struct LogQueue {
     queue: SyncSender<Vec<u8>>,
+    empty: Empty,
     dropped: Arc<AtomicU64>,
     is_off: bool,
 }
@@ -176,20 +205,20 @@ impl AccessLog {
         self.write(|buffer| record::exchange(buffer, exchange, end));
     }
 
-    fn write(&self, record: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
+    /// Whether records are written anywhere.
+    pub fn is_on(&self) -> bool {
+        !self.0.queue.is_off
+    }
+
+    fn write(&self, record: impl FnOnce(&mut Vec<u8>)) {
         if self.0.queue.is_off {
             return;
         }
         let mut buffer = self.0.buffer.borrow_mut();
         if buffer.capacity() == 0 {
-            buffer.reserve(BUFFER_BYTES + RECORD_BYTES);
+            *buffer = self.0.queue.empty.take();
         }
-        let start = buffer.len();
-        if let Err(error) = record(&mut buffer) {
-            buffer.truncate(start);
-            tracing::error!(%error, "an access-log record can't be made");
-            return;
-        }
+        record(&mut buffer);
         buffer.push(b'\n');
         let is_full = buffer.len() >= BUFFER_BYTES;
         drop(buffer);
@@ -205,7 +234,7 @@ pub struct End {
     /// The answer's status; none was sent if the caller went away before.
     pub status: Option<u16>,
     /// Of the answer.
-    pub content_type: Option<String>,
+    pub content_type: Option<Vec<u8>>,
     /// Body bytes that were handed to the caller's connection.
     pub body_bytes: u64,
     /// Whether the answer was sent whole.
@@ -225,10 +254,11 @@ impl Pending {
         Self { log: log.clone(), exchange: Some(Box::new(exchange)), end: End::default() }
     }
 
-    fn answered<B>(&mut self, response: &Response<B>) {
-        self.end.status = Some(response.status().as_u16());
-        let content_type = response.headers().get(http::header::CONTENT_TYPE);
-        self.end.content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    fn answered(&mut self, status: http::StatusCode, content_type: Option<&[u8]>) {
+        self.end.status = Some(status.as_u16());
+        if self.log.is_on() {
+            self.end.content_type = content_type.map(<[u8]>::to_vec);
+        }
     }
 
     fn data(&mut self, bytes: usize) {
@@ -249,25 +279,55 @@ impl Drop for Pending {
     }
 }
 
-/// Binds the record to the answer: it is written when the answer's body ends, whole or not.
-pub fn observe(mut pending: Pending, response: Response<Body>) -> Response<Body> {
-    pending.answered(&response);
-    if response.body().is_end() || pending.exchange().method == http::Method::HEAD {
+/// Binds the record to the answer: it is written when the answer's body ends, whole or not; after a 101, when the
+/// connection ends. A body that isn't complete at `deadline` ends with an error.
+pub fn observe(mut pending: Pending, mut response: Response, deadline: Option<Instant>) -> Response {
+    pending.answered(response.status, response.headers.get("content-type"));
+    if let Some(upgrade) = &mut response.upgrade {
+        upgrade.observe(Box::new(ObservedUpgrade(pending)));
+        return response;
+    }
+    if response.body.is_end() || pending.exchange().method == http::Method::HEAD {
         pending.end.is_complete = true;
         return response;
     }
-    response.map(|body| Body::from_source(ObservedSource { body, pending }))
+    let body = std::mem::take(&mut response.body);
+    response.body =
+        Body::from_source(ObservedSource { body, pending, deadline: deadline.map(|at| Box::pin(sleep_until(at))) });
+    response
+}
+
+/// An upgraded connection that counts for its record.
+struct ObservedUpgrade(Pending);
+
+impl Observe for ObservedUpgrade {
+    fn moved(&mut self, to_client: u64, to_upstream: u64) {
+        self.0.end.body_bytes += to_client;
+        self.0.exchange().request_bytes += to_upstream;
+    }
+
+    fn closed(&mut self) {
+        self.0.end.is_complete = true;
+    }
 }
 
 /// A body that counts for its record.
 struct ObservedSource {
     body: Body,
     pending: Pending,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Source for ObservedSource {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<bytes::Bytes, BodyError>>> {
-        let next = std::task::ready!(self.body.poll_next(cx));
+        let next = match self.body.poll_next(cx) {
+            Poll::Ready(next) => next,
+            Poll::Pending => {
+                let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+                std::task::ready!(deadline.as_mut().poll(cx));
+                Some(Err(BodyError::Timeout))
+            }
+        };
         match &next {
             Some(Ok(bytes)) => self.pending.data(bytes.len()),
             Some(Err(_)) => return Poll::Ready(next),
@@ -293,8 +353,9 @@ impl Source for ObservedSource {
 }
 
 /// The same for a body that isn't ours.
-pub fn observe_http_body<B>(mut pending: Pending, response: Response<B>) -> Response<Observed<B>> {
-    pending.answered(&response);
+pub fn observe_http_body<B>(mut pending: Pending, response: http::Response<B>) -> http::Response<Observed<B>> {
+    let content_type = response.headers().get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    pending.answered(response.status(), content_type);
     response.map(|body| Observed { body, pending })
 }
 

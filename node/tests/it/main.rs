@@ -19,5 +19,6 @@ mod routing;
 mod sdk;
 mod secretless;
 mod services;
+mod streams;
 mod support;
 mod upstreams;

@@ -6,9 +6,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Response, StatusCode};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::{Failed, SendError, Upstream};
 use crate::body::{Body, BodyError, Source};
@@ -16,8 +17,12 @@ use crate::chunked::Decoder;
 use crate::head::framing::Declared;
 use crate::head::response::{self, ResponseHead};
 use crate::head::{Fault, Scan, Scanned};
+use crate::interim::Interims;
+use crate::limits::PoolLimits;
+use crate::message::{Request, Response};
 use crate::pool::Pool;
 use crate::sending::{Sending, SendingError};
+use crate::upgrade::Upgrade;
 
 pub(super) struct Exchange {
     pool: Pool,
@@ -31,14 +36,21 @@ pub(super) struct Exchange {
     /// Bytes of the request that were written before sending stopped.
     written: u64,
     scan: Scan,
+    /// Interim responses so far, and where they go.
     interims: usize,
+    interims_to: Interims,
+    wants_websocket: bool,
+    /// Of the response's body.
+    idle_timeout: Duration,
     trailers: Option<HeaderMap>,
 }
 
 impl Exchange {
-    pub(super) fn new(pool: Pool, upstream: Box<Upstream>, sending: Sending) -> Self {
+    pub(super) fn new(pool: Pool, upstream: Box<Upstream>, sending: Sending, request: &Request) -> Self {
+        let idle_timeout = pool.0.limits.body_idle_timeout;
         Self {
             pool,
+            idle_timeout,
             upstream: Some(upstream),
             sending: Some(sending),
             keep: true,
@@ -46,11 +58,13 @@ impl Exchange {
             written: 0,
             scan: Scan::default(),
             interims: 0,
+            interims_to: request.interims.clone(),
+            wants_websocket: request.wants_websocket,
             trailers: None,
         }
     }
 
-    pub(super) async fn response(mut self, method: &Method) -> Result<Response<Body>, Failed> {
+    pub(super) async fn response(mut self, method: &Method) -> Result<Response, Failed> {
         let head = match poll_fn(|cx| self.poll_head(cx)).await {
             Ok(head) => head,
             Err((error, silent)) => {
@@ -58,13 +72,17 @@ impl Exchange {
                 return Err(Failed { error, silent, unsent: written == 0 });
             }
         };
+        self.interims_to = Interims::default();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let upgrade = self.upstream.take().map(|upstream| Box::new(Upgrade::new(upstream.wire)));
+            return Ok(Response { status: head.status, headers: head.headers, body: Body::empty(), upgrade });
+        }
         self.keep &= head.keep_alive;
+        if head.headers.get("content-type").is_some_and(is_event_stream) {
+            self.idle_timeout = self.pool.0.limits.event_stream_idle_timeout;
+        }
         let body = self.body(method, &head);
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.version_mut() = head.version;
-        *response.headers_mut() = head.headers;
-        Ok(response)
+        Ok(Response { status: head.status, headers: head.headers, body, upgrade: None })
     }
 
     /// Ready with the final response's head, or with an error and whether the upstream closed without a byte.
@@ -76,13 +94,32 @@ impl Exchange {
             return Poll::Ready(Err((SendError::Io(error), false)));
         }
         loop {
-            if let Some(head) = self.parse_head().map_err(|reason| (SendError::Framing(reason), false))? {
-                return Poll::Ready(Ok(head));
-            }
             let Some(upstream) = &mut self.upstream else { return Poll::Ready(Err((SendError::Closed, false))) };
             let wire = &mut upstream.wire;
-            let silent = wire.buffer.is_empty() && self.interims == 0;
-            return Poll::Ready(Err(match wire.poll_fill(cx) {
+            let mut heads = Heads {
+                scan: &mut self.scan,
+                interims: &mut self.interims,
+                interims_to: &self.interims_to,
+                wants_websocket: self.wants_websocket,
+                limits: &self.pool.0.limits,
+            };
+            let silent = wire.buffer.is_empty() && *heads.interims == 0;
+            let mut found = Ok(None);
+            let filled = if wire.buffer.is_empty() {
+                wire.poll_fill_via(cx, |bytes, _| heads.take(bytes, &mut found))
+            } else {
+                let taken = heads.take(&wire.buffer, &mut found);
+                wire.buffer.advance(taken);
+                match matches!(found, Ok(None)) && taken == 0 {
+                    true => wire.poll_fill(cx),
+                    false => Poll::Ready(Ok(1)),
+                }
+            };
+            if let Some(head) = found.map_err(|reason| (SendError::Framing(reason), false))? {
+                wire.reading.clear();
+                return Poll::Ready(Ok(head));
+            }
+            return Poll::Ready(Err(match filled {
                 Poll::Ready(Ok(1..)) => continue,
                 Poll::Ready(Ok(0)) => (self.write_error.take().map_or(SendError::Closed, SendError::Io), silent),
                 Poll::Ready(Err(error)) => {
@@ -96,37 +133,6 @@ impl Exchange {
                     (SendError::HeadTimeout, false)
                 }
             }));
-        }
-    }
-
-    /// The final response's head, if all of it is in the buffer; interim responses before it are passed over.
-    fn parse_head(&mut self) -> Result<Option<ResponseHead>, &'static str> {
-        let limits = &self.pool.0.limits;
-        let Some(upstream) = &mut self.upstream else { return Ok(None) };
-        let wire = &mut upstream.wire;
-        loop {
-            let bytes = match self.scan.step(&wire.buffer, usize::MAX - 1, limits.head_bytes_max) {
-                Ok(Scanned::Partial) => return Ok(None),
-                Ok(Scanned::Complete(bytes)) => bytes,
-                Err(Fault::Malformed(reason)) => return Err(reason),
-                Err(Fault::FirstLineTooLong | Fault::TooLong) => return Err("response head is too long"),
-            };
-            self.scan = Scan::default();
-            let head = response::parse(wire.buffer.split_to(bytes).freeze(), limits.headers_max)?;
-            if !head.status.is_informational() {
-                wire.reading.clear();
-                return Ok(Some(head));
-            }
-            if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Err("unsolicited 101");
-            }
-            if head.declared != Declared::Nothing {
-                return Err("interim response with a body");
-            }
-            self.interims += 1;
-            if self.interims > limits.interim_responses_max {
-                return Err("too many interim responses");
-            }
         }
     }
 
@@ -170,7 +176,13 @@ impl Exchange {
             return Body::empty();
         }
         wire.decoder = match head.declared {
-            Declared::Length(length) if length <= wire.buffer.len() as u64 => {
+            // Nothing but the body: its bytes are taken as they are.
+            Declared::Length(length) if length == wire.buffer.len() as u64 => {
+                let body = std::mem::take(&mut wire.buffer).freeze();
+                self.finish();
+                return Body::full(body);
+            }
+            Declared::Length(length) if length < wire.buffer.len() as u64 => {
                 let body = wire.buffer.split_to(length as usize).freeze();
                 self.finish();
                 return Body::full(body);
@@ -201,6 +213,73 @@ impl Exchange {
     }
 }
 
+/// Reads response heads off an upstream's bytes.
+struct Heads<'a> {
+    scan: &'a mut Scan,
+    interims: &'a mut usize,
+    interims_to: &'a Interims,
+    wants_websocket: bool,
+    limits: &'a PoolLimits,
+}
+
+impl Heads<'_> {
+    /// Takes whole heads off the beginning of `bytes` up to the final response's, which goes into `found`, and passes
+    /// interim ones on; how much it has taken.
+    fn take(&mut self, bytes: &[u8], found: &mut Result<Option<ResponseHead>, &'static str>) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self.one(&bytes[taken..]) {
+                Ok(Some((length, head))) => {
+                    taken += length;
+                    if head.is_some() {
+                        *found = Ok(head);
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(reason) => {
+                    *found = Err(reason);
+                    break;
+                }
+            }
+        }
+        taken
+    }
+
+    /// The length of a whole head, and the head itself if it is the final one.
+    fn one(&mut self, bytes: &[u8]) -> Result<Option<(usize, Option<ResponseHead>)>, &'static str> {
+        let length = match self.scan.step(bytes, usize::MAX - 1, self.limits.head_bytes_max) {
+            Ok(Scanned::Partial) => return Ok(None),
+            Ok(Scanned::Complete(length)) => length,
+            Err(Fault::Malformed(reason)) => return Err(reason),
+            Err(Fault::FirstLineTooLong | Fault::TooLong) => return Err("response head is too long"),
+        };
+        *self.scan = Scan::default();
+        let head = response::parse(&bytes[..length], self.limits.headers_max)?;
+        if !head.status.is_informational() {
+            return Ok(Some((length, Some(head))));
+        }
+        if head.declared != Declared::Nothing {
+            return Err("interim response with a body");
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return match self.wants_websocket && head.is_websocket {
+                true => Ok(Some((length, Some(head)))),
+                false => Err("unsolicited 101"),
+            };
+        }
+        *self.interims += 1;
+        if *self.interims > self.limits.interim_responses_max {
+            return Err("too many interim responses");
+        }
+        // What the gateway itself asked for with its 100 isn't the client's business.
+        if head.status != StatusCode::CONTINUE {
+            self.interims_to.push(head.status, &head.headers);
+        }
+        Ok(Some((length, None)))
+    }
+}
+
 impl Source for Exchange {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Err(error) = self.poll_send(cx) {
@@ -208,7 +287,7 @@ impl Source for Exchange {
             return Poll::Ready(Some(Err(error)));
         }
         let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
-        let next = ready!(upstream.wire.poll_body(cx, self.pool.0.limits.body_idle_timeout));
+        let next = ready!(upstream.wire.poll_body(cx, self.idle_timeout));
         match &next {
             Some(Ok(_)) if !upstream.wire.decoder.is_done() => {}
             // After its last piece the connection may serve others, before that piece is written downstream.
@@ -234,6 +313,11 @@ impl Source for Exchange {
             upstream.wire.decoder = Decoder::Failed;
         }
     }
+}
+
+fn is_event_stream(content_type: &[u8]) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    content_type.get(..TYPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TYPE))
 }
 
 /// What a peer's closing looks like when it isn't a clean end.

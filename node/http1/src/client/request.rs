@@ -1,44 +1,43 @@
 //! A request's head as bytes for the upstream, and how its body will end.
 
 use http::Method;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
-use http::request::Parts;
 
 use crate::body::Body;
+use crate::message::Request;
 use crate::outbox::Outbox;
 use crate::sending::{Framing, Sending, push_header};
 
 /// Writes the head and takes the body; an error if the request can't be written as one HTTP/1 message.
-pub(super) fn write(head: &Parts, body: Body) -> Result<Sending, &'static str> {
-    if head.method == Method::CONNECT {
+pub(super) fn write(request: &Request, body: Body) -> Result<Sending, &'static str> {
+    let Request { method, target, headers, wants_websocket, .. } = request;
+    if method == Method::CONNECT {
         return Err("CONNECT is not supported");
     }
-    let target = head.uri.path_and_query().map_or("/", |path| path.as_str());
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err("request target");
     }
-    if head.headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err("several host headers");
-    }
 
-    let mut out = Outbox::with_capacity(2 * 1024);
-    out.push(head.method.as_str().as_bytes());
+    let mut out = Outbox::new();
+    out.push(method.as_str().as_bytes());
     out.push(b" ");
     if !target.starts_with('/') && target != "*" {
         out.push(b"/");
     }
     out.push(target.as_bytes());
     out.push(b" HTTP/1.1\r\n");
-    if let Some(host) = head.headers.get(HOST) {
-        push_header(&mut out, "host", host.as_bytes());
-    }
-    for (name, value) in &head.headers {
-        if name != HOST && !is_ours(name) {
-            push_header(&mut out, name.as_str(), value.as_bytes());
+    let mut hosts = headers.get_all("host");
+    if let Some(host) = hosts.next() {
+        push_header(&mut out, "host", host);
+        if hosts.next().is_some() {
+            return Err("several host headers");
         }
     }
+    out.push_with(|out| headers.write(out, |name| name != b"host" && !is_ours(name)));
+    if *wants_websocket {
+        out.push(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+    }
     let framing = match body.length() {
-        Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => Framing::None,
+        Some(0) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => Framing::None,
         Some(length) => {
             out.push(b"content-length: ");
             out.push_decimal(length);
@@ -55,7 +54,14 @@ pub(super) fn write(head: &Parts, body: Body) -> Result<Sending, &'static str> {
 }
 
 /// Headers that say how this connection works, or ask the upstream for what this engine doesn't do.
-fn is_ours(name: &HeaderName) -> bool {
-    matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION | UPGRADE | EXPECT)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+fn is_ours(name: &[u8]) -> bool {
+    match name.len() {
+        6 => name == b"expect",
+        7 => name == b"upgrade",
+        10 => name == b"connection" || name == b"keep-alive",
+        14 => name == b"content-length",
+        16 => name == b"proxy-connection",
+        17 => name == b"transfer-encoding",
+        _ => false,
+    }
 }

@@ -1,9 +1,10 @@
-//! Where a message's body ends (RFC 9112 §6.3), and whether the connection goes on after it (§9.3).
+//! Where a message's body ends (RFC 9112 §6.3).
 //!
 //! Both sides of the gateway refuse every message whose length could be read in two ways.
 
 use http::Version;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+
+use super::facts::Facts;
 
 /// What the headers say of the body's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,28 +21,18 @@ pub(crate) enum FramingFault {
     Coding(&'static str),
 }
 
-pub(crate) fn declared(headers: &HeaderMap, version: Version) -> Result<Declared, FramingFault> {
+pub(crate) fn declared(facts: &Facts<'_>, version: Version) -> Result<Declared, FramingFault> {
     use FramingFault::Ambiguous;
-    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    match (encodings.next(), lengths.next()) {
+    match (facts.transfer_encoding.value, facts.content_length.value) {
         (None, None) => Ok(Declared::Nothing),
         (Some(_), Some(_)) => Err(Ambiguous("content-length beside transfer-encoding")),
+        (None, Some(_)) if facts.content_length.again => Err(Ambiguous("several content-length headers")),
         (None, Some(length)) => {
-            if lengths.next().is_some() {
-                return Err(Ambiguous("several content-length headers"));
-            }
-            decimal(length.as_bytes()).map(Declared::Length).ok_or(Ambiguous("content-length is not one number"))
+            decimal(length).map(Declared::Length).ok_or(Ambiguous("content-length is not one number"))
         }
-        (Some(encoding), None) => {
-            if encodings.next().is_some() {
-                return Err(Ambiguous("several transfer-encoding headers"));
-            }
-            if version != Version::HTTP_11 {
-                return Err(Ambiguous("transfer-encoding in HTTP/1.0"));
-            }
-            coding(encoding.as_bytes())
-        }
+        (Some(_), None) if facts.transfer_encoding.again => Err(Ambiguous("several transfer-encoding headers")),
+        (Some(_), None) if version != Version::HTTP_11 => Err(Ambiguous("transfer-encoding in HTTP/1.0")),
+        (Some(encoding), None) => coding(encoding),
     }
 }
 
@@ -66,17 +57,4 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
         _ => None,
     })
-}
-
-/// Whether the connection stays open after this message, as far as its sender is concerned.
-pub(crate) fn keep_alive(headers: &HeaderMap, version: Version) -> bool {
-    let (mut close, mut keep) = (false, false);
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|byte| *byte == b',') {
-            let token = token.trim_ascii();
-            close |= token.eq_ignore_ascii_case(b"close");
-            keep |= token.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    !close && (keep || version == Version::HTTP_11)
 }

@@ -1,25 +1,26 @@
 //! A request's head: from scanned bytes to method, target and headers, or to the status that refuses it.
 
-use bytes::Bytes;
-use http::header::{EXPECT, HOST, HeaderMap};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
 
+use super::facts::Facts;
 use super::framing::{self, Declared, FramingFault};
-use super::{Fault, HEADERS_CAP, header_map, host, room};
+use super::{Fault, HEADERS_CAP, host, room};
+use crate::headers::Headers;
 use crate::server::Refusal;
 
 /// A request as far as its head tells.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    /// Path and query, or `*`.
+    pub(crate) target: String,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Headers,
     pub(crate) declared: Declared,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
+    pub(crate) wants_websocket: bool,
 }
 
 impl From<Fault> for Refusal {
@@ -41,11 +42,11 @@ fn bad(reason: &'static str) -> Refusal {
 }
 
 /// Parses a head that the scan has accepted, final empty line included.
-pub(crate) fn parse(head: Bytes, headers_max: usize) -> Result<RequestHead, Refusal> {
-    let line = RequestLine::split(&head)?;
+pub(crate) fn parse(head: &[u8], headers_max: usize) -> Result<RequestHead, Refusal> {
+    let RequestLine { method, target, version } = RequestLine::split(head)?;
     let mut room = room();
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(&head, &mut room[..headers_max.min(HEADERS_CAP)]) {
+    match parsed.parse_with_uninit_headers(head, &mut room[..headers_max.min(HEADERS_CAP)]) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(bad("head ends elsewhere")),
         Err(httparse::Error::TooManyHeaders) => {
@@ -55,18 +56,22 @@ pub(crate) fn parse(head: Bytes, headers_max: usize) -> Result<RequestHead, Refu
         Err(httparse::Error::HeaderValue) => return Err(bad("header value")),
         Err(_) => return Err(bad("head is malformed")),
     }
-    let headers = header_map(&head, parsed.headers).map_err(bad)?;
-
-    let host = host_header(&headers, line.version)?;
-    let declared = framing::declared(&headers, line.version).map_err(|fault| match fault {
+    let facts = Facts::of(parsed.headers);
+    let host = host_header(&facts, version)?;
+    let declared = framing::declared(&facts, version).map_err(|fault| match fault {
         FramingFault::Ambiguous(reason) => bad(reason),
         FramingFault::Coding(reason) => refusal(StatusCode::NOT_IMPLEMENTED, reason),
     })?;
-    let expects_continue = expects_continue(&headers, line.version)?;
-    let uri = target(&head, line.target, &line.method, host)?;
-    let keep_alive = framing::keep_alive(&headers, line.version);
-    let RequestLine { method, version, .. } = line;
-    Ok(RequestHead { method, uri, version, headers, declared, keep_alive, expects_continue })
+    Ok(RequestHead {
+        target: path_and_query(target, &method, host)?,
+        headers: Headers::of_head(head, parsed.headers),
+        declared,
+        keep_alive: facts.keeps_alive(version),
+        expects_continue: expects_continue(&facts, version)?,
+        wants_websocket: wants_websocket(&facts, &method, version, declared),
+        method,
+        version,
+    })
 }
 
 struct RequestLine<'a> {
@@ -107,62 +112,77 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<(&str, Option<u16>)>, Refusal> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let Some(value) = hosts.next() else {
-        return if version == Version::HTTP_10 { Ok(None) } else { Err(bad("host is missing")) };
-    };
-    if hosts.next().is_some() {
-        return Err(bad("several host headers"));
+fn host_header<'a>(facts: &Facts<'a>, version: Version) -> Result<Option<(&'a str, Option<u16>)>, Refusal> {
+    match facts.host.value {
+        None if version == Version::HTTP_10 => Ok(None),
+        None => Err(bad("host is missing")),
+        Some(_) if facts.host.again => Err(bad("several host headers")),
+        Some(value) => host::split(value).map(Some).ok_or(bad("host is malformed")),
     }
-    host::split(value.as_bytes()).map(Some).ok_or(bad("host is malformed"))
 }
 
-fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, Refusal> {
-    let mut expectations = headers.get_all(EXPECT).iter();
-    // HTTP/1.0 has no expectations (RFC 9110 §10.1.1).
-    let Some(value) = expectations.next().filter(|_| version == Version::HTTP_11) else {
-        return Ok(false);
-    };
-    if expectations.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
-        return Err(refusal(StatusCode::EXPECTATION_FAILED, "expectation other than 100-continue"));
-    }
-    Ok(true)
-}
-
-fn target(head: &Bytes, target: &[u8], method: &Method, host: Option<(&str, Option<u16>)>) -> Result<Uri, Refusal> {
-    match target {
-        [b'/', ..] => {
-            let path = PathAndQuery::from_maybe_shared(head.slice_ref(target)).map_err(|_| bad("target"))?;
-            Ok(Uri::from(path))
+fn expects_continue(facts: &Facts<'_>, version: Version) -> Result<bool, Refusal> {
+    match facts.expect.value {
+        // HTTP/1.0 has no expectations (RFC 9110 §10.1.1).
+        Some(value) if version == Version::HTTP_11 => {
+            if facts.expect.again || !value.eq_ignore_ascii_case(b"100-continue") {
+                return Err(refusal(StatusCode::EXPECTATION_FAILED, "expectation other than 100-continue"));
+            }
+            Ok(true)
         }
-        b"*" if method == Method::OPTIONS => Ok(Uri::from(PathAndQuery::from_static("*"))),
-        _ => absolute(head, target, host),
+        _ => Ok(false),
     }
 }
 
-fn absolute(head: &Bytes, target: &[u8], host: Option<(&str, Option<u16>)>) -> Result<Uri, Refusal> {
+/// Any other protocol in `Upgrade` is an offer that needn't be taken (RFC 9110 §7.8): such a request is served as HTTP.
+fn wants_websocket(facts: &Facts<'_>, method: &Method, version: Version, declared: Declared) -> bool {
+    facts.names_upgrade
+        && facts.upgrade.value.is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        && !facts.upgrade.again
+        && method == Method::GET
+        && version == Version::HTTP_11
+        && matches!(declared, Declared::Nothing | Declared::Length(0))
+}
+
+fn path_and_query(target: &[u8], method: &Method, host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
+    match target {
+        [b'/', ..] => checked("", target),
+        b"*" if method == Method::OPTIONS => Ok("*".to_owned()),
+        _ => absolute(target, host),
+    }
+}
+
+/// The bytes of a target that no URI has (RFC 3986 §2) and no browser sends unescaped; a query may have backticks.
+fn checked(before: &str, target: &[u8]) -> Result<String, Refusal> {
+    let mut in_query = false;
+    for byte in target {
+        in_query |= *byte == b'?';
+        if matches!(byte, b'<' | b'>') || (*byte == b'`' && !in_query) {
+            return Err(bad("target has a byte that must be escaped"));
+        }
+    }
+    let text = std::str::from_utf8(target).map_err(|_| bad("target"))?;
+    let mut checked = String::with_capacity(before.len() + text.len());
+    checked.push_str(before);
+    checked.push_str(text);
+    Ok(checked)
+}
+
+fn absolute(target: &[u8], host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
     const NOT_ABSOLUTE: &str = "target is neither a path nor an http URI";
     let colon = memchr(b':', target).ok_or(bad(NOT_ABSOLUTE))?;
-    let (scheme, default_port) = match &target[..colon] {
-        scheme if scheme.eq_ignore_ascii_case(b"http") => (Scheme::HTTP, 80),
-        scheme if scheme.eq_ignore_ascii_case(b"https") => (Scheme::HTTPS, 443),
+    let default_port = match &target[..colon] {
+        scheme if scheme.eq_ignore_ascii_case(b"http") => 80,
+        scheme if scheme.eq_ignore_ascii_case(b"https") => 443,
         _ => return Err(bad(NOT_ABSOLUTE)),
     };
     let rest = target[colon..].strip_prefix(b"://").ok_or(bad(NOT_ABSOLUTE))?;
     let (authority, path) = rest.split_at(rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len()));
     let named = host::split(authority).ok_or(bad("target's host is malformed"))?;
-    if host.is_some_and(|host| !host::same(host, named, default_port)) {
+    // Without a host to compare with (HTTP/1.0), nothing says which Service is meant but this.
+    let Some(host) = host else { return Err(bad("host is missing")) };
+    if !host::same(host, named, default_port) {
         return Err(bad("host disagrees with the target"));
     }
-    let path = match path.first() {
-        Some(b'/') => PathAndQuery::from_maybe_shared(head.slice_ref(path)),
-        _ => PathAndQuery::try_from([b"/", path].concat()),
-    };
-    Uri::builder()
-        .scheme(scheme)
-        .authority(Authority::from_maybe_shared(head.slice_ref(authority)).map_err(|_| bad("target"))?)
-        .path_and_query(path.map_err(|_| bad("target"))?)
-        .build()
-        .map_err(|_| bad("target"))
+    checked(if path.first() == Some(&b'/') { "" } else { "/" }, path)
 }

@@ -1,7 +1,6 @@
 //! The scan and the parsers as pure functions: what arrives in pieces is judged as what arrives at once, and nothing
 //! that bytes can say makes them panic.
 
-use bytes::Bytes;
 use http::StatusCode;
 use proptest::prelude::*;
 
@@ -29,7 +28,7 @@ fn judge(bytes: &[u8], step: usize) -> Result<Option<RequestHead>, Refusal> {
     while arrived < bytes.len() {
         arrived = (arrived + step).min(bytes.len());
         if let Scanned::Complete(length) = scan.step(&bytes[..arrived], LINE_MAX, HEAD_MAX)? {
-            return request::parse(Bytes::copy_from_slice(&bytes[..length]), 16).map(Some);
+            return request::parse(&bytes[..length], 16).map(Some);
         }
     }
     Ok(None)
@@ -147,14 +146,14 @@ proptest! {
         if let Ok(Some(head)) = judge(&bytes, 1) {
             // Whatever is accepted has an end that can be read in one way only.
             prop_assert!(!(head.headers.contains_key("content-length") && head.headers.contains_key("transfer-encoding")));
-            prop_assert!(head.headers.get_all("host").iter().count() <= 1);
-            prop_assert!(head.headers.get_all("content-length").iter().count() <= 1);
-            for value in head.headers.values() {
-                prop_assert!(value.as_bytes().iter().all(|byte| *byte >= b' ' && *byte != 0x7f || *byte == b'\t'));
+            prop_assert!(head.headers.get_all("host").count() <= 1);
+            prop_assert!(head.headers.get_all("content-length").count() <= 1);
+            for (_, value) in head.headers.iter() {
+                prop_assert!(value.iter().all(|byte| *byte >= b' ' && *byte != 0x7f || *byte == b'\t'));
             }
         }
         // The response and trailer parsers meet the same bytes.
-        let _ = response::parse(Bytes::copy_from_slice(&bytes), 16);
-        let _ = trailers::parse(Bytes::copy_from_slice(&bytes), 16);
+        let _ = response::parse(&bytes, 16);
+        let _ = trailers::parse(&bytes, 16);
     }
 }

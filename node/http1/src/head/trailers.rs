@@ -1,7 +1,6 @@
 //! Trailers: parsed as strictly as headers, and never allowed to carry what must be known before the body.
 
-use bytes::Bytes;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::HEADERS_CAP;
 
@@ -62,19 +61,22 @@ pub(crate) fn is_allowed(name: &str) -> bool {
 }
 
 /// Parses a scanned trailer section (final empty line included); forbidden trailers are left out.
-pub(crate) fn parse(section: Bytes, trailers_max: usize) -> Result<HeaderMap, &'static str> {
+pub(crate) fn parse(section: &[u8], trailers_max: usize) -> Result<HeaderMap, &'static str> {
     let mut room = [httparse::EMPTY_HEADER; HEADERS_CAP];
     let room = &mut room[..trailers_max.min(HEADERS_CAP)];
-    let parsed = match httparse::parse_headers(&section, room) {
+    let parsed = match httparse::parse_headers(section, room) {
         Ok(httparse::Status::Complete((length, parsed))) if length == section.len() => parsed,
         Ok(_) => return Err("trailers end elsewhere"),
         Err(httparse::Error::TooManyHeaders) => return Err("too many trailers"),
         Err(_) => return Err("trailers are malformed"),
     };
-    let mut trailers = super::header_map(&section, parsed)?;
-    let forbidden: Vec<_> = trailers.keys().filter(|name| !is_allowed(name.as_str())).cloned().collect();
-    for name in forbidden {
-        trailers.remove(name);
+    let mut trailers = HeaderMap::with_capacity(parsed.len());
+    for header in parsed {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| "trailer name")?;
+        if is_allowed(name.as_str()) {
+            let value = HeaderValue::from_bytes(header.value).map_err(|_| "trailer value")?;
+            trailers.try_append(name, value).map_err(|_| "too many trailers")?;
+        }
     }
     Ok(trailers)
 }

@@ -1,39 +1,37 @@
 //! A response's head as bytes, and how its body will end.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, TRANSFER_ENCODING};
-use http::response::Parts;
 use http::{StatusCode, Version};
 
 use crate::body::Body;
 use crate::date;
 use crate::head::framing::decimal;
+use crate::headers::Headers;
+use crate::message::Response;
 use crate::outbox::Outbox;
 use crate::sending::{Framing, push_header};
 
 /// Writes the head. `keep` says whether the connection may go on, and is cleared if the body's end forbids it.
 pub(super) fn write_head(
     out: &mut Outbox,
-    head: Parts,
-    body: &Body,
+    response: &Response,
     is_head: bool,
     version: Version,
     keep: &mut bool,
 ) -> Framing {
-    let mut status = head.status;
-    let mut headers = head.headers;
-    if status.is_informational() {
-        // An interim response can't be a final one, and switching protocols isn't offered: a fault of the handler.
+    let Response { status, headers, body, .. } = response;
+    let mut status = *status;
+    let replaced = status.is_informational();
+    if replaced {
+        // An interim response can't be a final one, and nobody asked to switch protocols: a fault of the handler.
         status = StatusCode::INTERNAL_SERVER_ERROR;
-        headers = HeaderMap::new();
         *keep = false;
     }
-    let replaced = status != head.status;
     let without_body = replaced || is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
 
     let (framing, length) = if replaced {
         (Framing::None, Some(0))
     } else if without_body {
-        (Framing::None, described_length(&headers, body, status))
+        (Framing::None, described_length(headers, body, status))
     } else if let Some(length) = body.length() {
         (Framing::Length(length), Some(length))
     } else if version == Version::HTTP_11 {
@@ -44,12 +42,16 @@ pub(super) fn write_head(
     };
 
     push_status_line(out, status);
-    for (name, value) in &headers {
-        if !matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION) && name.as_str() != "keep-alive" {
-            push_header(out, name.as_str(), value.as_bytes());
-        }
+    let mut has_date = false;
+    if !replaced {
+        out.push_with(|out| {
+            headers.write(out, |name| {
+                has_date |= name == b"date";
+                !is_ours(name)
+            });
+        });
     }
-    if !headers.contains_key(DATE) {
+    if !has_date {
         push_header(out, "date", &date::now());
     }
     if let Some(length) = length {
@@ -69,16 +71,44 @@ pub(super) fn write_head(
     framing
 }
 
+/// Headers that say how this connection works.
+fn is_ours(name: &[u8]) -> bool {
+    match name.len() {
+        7 => name == b"upgrade",
+        10 => name == b"connection" || name == b"keep-alive",
+        14 => name == b"content-length",
+        16 => name == b"proxy-connection",
+        17 => name == b"transfer-encoding",
+        _ => false,
+    }
+}
+
+/// Writes the head after which the connection speaks WebSocket.
+pub(super) fn write_switch(out: &mut Outbox, headers: &Headers) {
+    write_interim_head(out, StatusCode::SWITCHING_PROTOCOLS, headers);
+    out.push(b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n");
+}
+
+/// Writes an interim response.
+pub(super) fn write_interim(out: &mut Outbox, status: StatusCode, headers: &Headers) {
+    write_interim_head(out, status, headers);
+    out.push(b"\r\n");
+}
+
+fn write_interim_head(out: &mut Outbox, status: StatusCode, headers: &Headers) {
+    push_status_line(out, status);
+    out.push_with(|out| headers.write(out, |name| !is_ours(name)));
+}
+
 /// The length that a response without a body tells of the body it stands for.
-fn described_length(headers: &HeaderMap, body: &Body, status: StatusCode) -> Option<u64> {
+fn described_length(headers: &Headers, body: &Body, status: StatusCode) -> Option<u64> {
     if status == StatusCode::NO_CONTENT {
         return None;
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (Some(length), None) => decimal(length.as_bytes()),
-        _ => body.length().filter(|length| *length > 0),
+    if headers.contains_key("content-length") {
+        return headers.get_one("content-length").and_then(decimal);
     }
+    body.length().filter(|length| *length > 0)
 }
 
 /// The whole answer to what never became a request.

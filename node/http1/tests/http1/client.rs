@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use octelium_http1::{Body, BodyError, CollectError, Connect, Pool, PoolLimits, SendError};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use octelium_http1::{Body, BodyError, CollectError, Connect, Pool, PoolLimits, Request, Response, SendError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -20,21 +20,24 @@ fn pool() -> Pool {
     Pool::new(PoolLimits::default())
 }
 
-fn request(method: Method, body: Body) -> Request<Body> {
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = "/a?b=c".parse().unwrap();
-    request.headers_mut().insert("x", HeaderValue::from_static("1"));
-    request.headers_mut().insert("host", HeaderValue::from_static("a"));
+fn request(method: Method, body: Body) -> Request {
+    let mut request = Request::new(method, "/a?b=c");
+    request.body = body;
+    header(&mut request, "x", "1");
+    header(&mut request, "host", "a");
     request
 }
 
-fn get() -> Request<Body> {
+fn header(request: &mut Request, name: &'static str, value: &'static str) {
+    request.headers.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+}
+
+fn get() -> Request {
     request(Method::GET, Body::empty())
 }
 
-async fn collect(response: Response<Body>) -> Result<Bytes, CollectError> {
-    response.into_body().collect(1 << 20).await
+async fn collect(response: Response) -> Result<Bytes, CollectError> {
+    response.body.collect(1 << 20).await
 }
 
 #[test]
@@ -62,7 +65,7 @@ fn requests_are_written_host_first_and_framed_by_the_engine() {
             let mut request = request(method, body());
             let ours = ["content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "expect"];
             for name in ours.into_iter().chain(["proxy-connection"]) {
-                request.headers_mut().insert(name, HeaderValue::from_static("9"));
+                header(&mut request, name, "9");
             }
             let wanted = expected.clone();
             let upstream = upstream(move |_, mut stream| {
@@ -77,7 +80,7 @@ fn requests_are_written_host_first_and_framed_by_the_engine() {
             });
             let pool = pool();
             let response = pool.send("a", &upstream, request).await.unwrap();
-            assert_eq!(response.status(), StatusCode::OK, "{expected}");
+            assert_eq!(response.status, StatusCode::OK, "{expected}");
             assert_eq!(pool.idle(), 1, "{expected}");
         }
     });
@@ -88,7 +91,7 @@ fn requests_that_cannot_be_written_are_refused() {
     run(async {
         let upstream = answering("");
         let mut two_hosts = get();
-        two_hosts.headers_mut().append("host", HeaderValue::from_static("b"));
+        header(&mut two_hosts, "host", "b");
         for request in [request(Method::CONNECT, Body::empty()), two_hosts] {
             let error = pool().send("a", &upstream, request).await.unwrap_err();
             assert!(matches!(error, SendError::Framing(_)), "{error}");
@@ -115,14 +118,14 @@ async fn outcome(method: Method, response: &str) -> Result<(u16, Result<String, 
     let mut response = pool.send("a", &upstream, request(method, Body::empty())).await?;
     let mut body = String::new();
     let ended = loop {
-        match response.body_mut().next().await {
+        match response.body.next().await {
             None => break Ok(()),
             Some(Ok(piece)) => body.push_str(std::str::from_utf8(&piece).unwrap()),
             Some(Err(error)) => break Err(error),
         }
     };
-    let trailers = response.body_mut().take_trailers().map_or(0, |trailers| trailers.len());
-    Ok((response.status().as_u16(), ended.map(|()| body), trailers, pool.idle()))
+    let trailers = response.body.take_trailers().map_or(0, |trailers| trailers.len());
+    Ok((response.status.as_u16(), ended.map(|()| body), trailers, pool.idle()))
 }
 
 #[test]
@@ -335,7 +338,7 @@ fn a_kept_connection_that_was_closed_or_spoke_is_not_used() {
 
 /// Sends a request on a kept connection that the upstream closes when it arrives; gives the number of dialled
 /// connections.
-async fn on_stale(request: Request<Body>, partial: &'static str) -> (Result<(), SendError>, usize) {
+async fn on_stale(request: Request, partial: &'static str) -> (Result<(), SendError>, usize) {
     let pool = pool();
     let upstream = upstream(move |number, mut stream| async move {
         read_head(&mut stream).await;
@@ -526,11 +529,11 @@ fn a_response_that_comes_early_is_given_while_the_request_goes_on() {
         let mut response = pool.send("a", &upstream, request(Method::POST, body)).await.unwrap();
         for piece in ["one", "two", "three"] {
             give.send(Bytes::from(piece)).await.unwrap();
-            assert_eq!(response.body_mut().next().await.unwrap().unwrap(), piece);
+            assert_eq!(response.body.next().await.unwrap().unwrap(), piece);
         }
         assert_eq!(pool.idle(), 0);
         drop(give);
-        assert!(response.body_mut().next().await.is_none());
+        assert!(response.body.next().await.is_none());
         assert_eq!(pool.idle(), 1);
     });
 }
@@ -545,7 +548,7 @@ fn a_final_answer_to_an_unfinished_request_closes_the_connection() {
         });
         let pool = pool();
         let response = pool.send("a", &upstream, request(Method::POST, Body::from_source(Never))).await.unwrap();
-        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(collect(response).await.unwrap(), "no");
         assert_eq!(pool.idle(), 0);
     });
@@ -643,9 +646,9 @@ fn a_response_is_read_only_as_fast_as_it_is_taken() {
         upstream.room = 1024;
         let pool = pool();
         let mut response = pool.send("a", &upstream, get()).await.unwrap();
-        assert_eq!(response.body().length(), Some(LENGTH as u64));
+        assert_eq!(response.body.length(), Some(LENGTH as u64));
         let (mut read, most_ahead) = (0, RefCell::new(0));
-        while let Some(piece) = response.body_mut().next().await {
+        while let Some(piece) = response.body.next().await {
             // Give the upstream every chance to run ahead.
             for _ in 0..4 {
                 tokio::task::yield_now().await;

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use octelium_http1::{Body, Drain, Limits, Pool, PoolLimits, SendError, ServeError, serve};
+use http::header::HOST;
+use http::{HeaderValue, Method, StatusCode};
+use octelium_http1::{Body, Drain, Limits, Pool, PoolLimits, Request, Response, SendError, ServeError, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
@@ -31,18 +32,14 @@ async fn forwarder() -> Forwarder {
     let pool = Pool::new(PoolLimits::default());
     let (dial, used) = (Dial(upstream.local_addr().unwrap().port()), pool.clone());
     let ended = spawn_local(async move {
-        let handler = act(async |mut request: Request<Body>| {
-            request.headers_mut().remove("connection");
+        let handler = act(async |mut request: Request| {
+            request.headers.remove("connection");
             match used.send("upstream", &dial, request).await {
                 Ok(response) => response,
-                Err(error) => {
-                    let mut response = Response::new(Body::empty());
-                    *response.status_mut() = match error {
-                        SendError::RequestBody(_) => StatusCode::BAD_REQUEST,
-                        _ => StatusCode::BAD_GATEWAY,
-                    };
-                    response
-                }
+                Err(error) => Response::new(match error {
+                    SendError::RequestBody(_) => StatusCode::BAD_REQUEST,
+                    _ => StatusCode::BAD_GATEWAY,
+                }),
             }
         });
         serve(downstream, &Limits::default(), &handler, &Drain::new()).await
@@ -55,7 +52,7 @@ async fn echo(listener: TcpListener) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         spawn_local(async move {
-            let handler = act(async |request: Request<Body>| text(request.into_body()));
+            let handler = act(async |request: Request| text(request.body));
             let _ = serve(stream, &Limits::default(), &handler, &Drain::new()).await;
         });
     }
@@ -211,8 +208,7 @@ fn many_clients_share_the_pool() {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (pool, dial) = (used.clone(), dial.clone());
                 spawn_local(async move {
-                    let handler =
-                        act(async |request: Request<Body>| pool.send("upstream", &*dial, request).await.unwrap());
+                    let handler = act(async |request: Request| pool.send("upstream", &*dial, request).await.unwrap());
                     serve(stream, &Limits::default(), &handler, &Drain::new()).await
                 });
             }
@@ -223,10 +219,11 @@ fn many_clients_share_the_pool() {
                     let pool = Pool::new(PoolLimits::default());
                     for number in 0..20 {
                         let sent = Bytes::from(format!("{client} {number} ").repeat(number * 100 + 1));
-                        let mut request = Request::post("/").body(Body::full(sent.clone())).unwrap();
-                        request.headers_mut().insert("host", "a".parse().unwrap());
+                        let mut request = Request::new(Method::POST, "/");
+                        request.body = Body::full(sent.clone());
+                        request.headers.append(&HOST, &HeaderValue::from_static("a"));
                         let response = pool.send("gateway", &Dial(port), request).await.unwrap();
-                        assert_eq!(response.into_body().collect(sent.len()).await.unwrap(), sent);
+                        assert_eq!(response.body.collect(sent.len()).await.unwrap(), sent);
                     }
                 })
             })

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test, in helpers too")]
 
 mod client;
+mod differential;
 mod forward;
 mod heads;
 mod server;
 mod support;
+mod upgrade;

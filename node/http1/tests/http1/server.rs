@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use octelium_http1::{Body, BodyError, Drain, Limits, ServeError, serve};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use octelium_http1::{Body, BodyError, Drain, Limits, Request, Response, ServeError, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -26,15 +26,15 @@ fn post(length: usize) -> String {
 }
 
 /// What one response to `request` looks like.
-async fn answer(request: &str, respond: impl Fn() -> Response<Body>) -> (String, Result<(), ServeError>) {
+async fn answer(request: &str, respond: impl Fn() -> Response) -> (String, Result<(), ServeError>) {
     converse(&act(async |_| respond()), &Limits::default(), request.as_bytes(), 64 * 1024).await
 }
 
-fn with(status: u16, headers: &[(&'static str, &'static str)], body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+fn with(status: u16, headers: &[(&'static str, &'static str)], body: Body) -> Response {
+    let mut response = Response::new(StatusCode::from_u16(status).unwrap());
+    response.body = body;
     for (name, value) in headers {
-        response.headers_mut().append(*name, HeaderValue::from_static(value));
+        response.headers.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
     }
     response
 }
@@ -45,7 +45,7 @@ fn responses_are_framed_by_the_engine() {
     const OLD: &str = "GET / HTTP/1.0\r\n\r\n";
     const OLD_KEPT: &str = "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
     const CLOSE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n";
-    type Make = fn() -> Response<Body>;
+    type Make = fn() -> Response;
     let stream: Make = || text(Pieces::new(["ab", "", "c"]).body());
     let framed: Make = || {
         let lies = [("content-length", "9"), ("transfer-encoding", "gzip"), ("connection", "x"), ("keep-alive", "y")];
@@ -110,7 +110,7 @@ fn a_date_is_added_and_the_handlers_is_kept() {
         let handler = act(async |_| {
             let mut response = text(Body::empty());
             if first.replace(false) {
-                response.headers_mut().insert(DATE, HeaderValue::from_static("then"));
+                response.headers.insert(&DATE, &HeaderValue::from_static("then"));
             }
             response
         });
@@ -151,9 +151,9 @@ fn head_and_first_body_bytes_leave_in_one_write() {
 #[test]
 fn a_waiting_connection_is_small() {
     let (_, far) = duplex(64);
-    let handler = act(async |request: Request<Body>| {
+    let handler = act(async |request: Request| {
         let large = [0u8; 16 * 1024];
-        let body = request.into_body().collect(large.len()).await.unwrap();
+        let body = request.body.collect(large.len()).await.unwrap();
         text(Body::full(body.slice(..large[0] as usize)))
     });
     let (limits, drain) = (Limits::default(), Drain::new());
@@ -164,15 +164,15 @@ fn a_waiting_connection_is_small() {
 #[test]
 fn trailers_go_both_ways() {
     run(async {
-        let handler = act(async |mut request: Request<Body>| {
+        let handler = act(async |mut request: Request| {
             let mut data = Vec::new();
-            while let Some(piece) = request.body_mut().next().await {
+            while let Some(piece) = request.body.next().await {
                 data.extend_from_slice(&piece.unwrap());
             }
             assert_eq!(data, b"abcde");
-            let mut trailers = request.body_mut().take_trailers().unwrap();
+            let mut trailers = request.body.take_trailers().unwrap();
             assert_eq!(trailers.len(), 1);
-            assert!(request.body_mut().take_trailers().is_none());
+            assert!(request.body.take_trailers().is_none());
             trailers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
             let mut pieces = Pieces::new(["x"]);
             pieces.trailers = Some(trailers);
@@ -198,11 +198,10 @@ fn pipelined_requests_are_answered_in_order_and_one_at_a_time() {
         near.write_all(requests.as_bytes()).await.unwrap();
         let begun = RefCell::new(Vec::new());
         let go = Notify::new();
-        let handler = act(async |request: Request<Body>| {
-            let (head, body) = request.into_parts();
-            begun.borrow_mut().push(head.uri.path().to_owned());
+        let handler = act(async |request: Request| {
+            begun.borrow_mut().push(request.target);
             go.notified().await;
-            text(body.collect(2).await.unwrap())
+            text(request.body.collect(2).await.unwrap())
         });
         let client = async {
             for n in 0..3 {
@@ -233,8 +232,8 @@ fn a_body_hidden_as_a_request_is_never_a_request() {
             hidden.len()
         );
         for input in [format!("{}{hidden}{GET}", post(hidden.len())), format!("{chunked}{GET}")] {
-            let handler = act(async |request: Request<Body>| {
-                assert_eq!(request.uri().path(), "/");
+            let handler = act(async |request: Request| {
+                assert_eq!(request.target, "/");
                 text(Body::empty())
             });
             for room in [1, 4096] {
@@ -267,7 +266,7 @@ fn a_short_unread_body_is_read_away_and_a_long_one_closes() {
 fn a_client_that_waits_to_be_asked_is_asked() {
     run(async {
         let (mut near, far) = duplex(4096);
-        let handler = act(async |request: Request<Body>| text(request.into_body().collect(9).await.unwrap()));
+        let handler = act(async |request: Request| text(request.body.collect(9).await.unwrap()));
         let client = async {
             near.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
                 .await
@@ -321,16 +320,16 @@ fn a_bad_body_is_an_error_for_the_handler_and_the_end_of_the_connection() {
         ];
         for (rest, expected) in rows {
             let seen = Cell::new(None);
-            let handler = act(async |mut request: Request<Body>| {
+            let handler = act(async |mut request: Request| {
                 let error = loop {
-                    match request.body_mut().next().await {
+                    match request.body.next().await {
                         Some(Ok(_)) => {}
                         Some(Err(error)) => break error,
                         None => panic!("the body ended well"),
                     }
                 };
                 seen.set(Some(error));
-                assert!(request.body_mut().next().await.is_none());
+                assert!(request.body.next().await.is_none());
                 with(400, &[], Body::empty())
             });
             let mut input = format!("POST / HTTP/1.1\r\nHost: a\r\n{rest}");
@@ -349,9 +348,9 @@ fn a_bad_body_is_an_error_for_the_handler_and_the_end_of_the_connection() {
 fn a_body_that_outlives_its_exchange_has_ended() {
     run(async {
         let kept: RefCell<Option<Body>> = RefCell::new(None);
-        let handler = act(async |request: Request<Body>| {
-            if request.uri().path() == "/" {
-                kept.replace(Some(request.into_body()));
+        let handler = act(async |request: Request| {
+            if request.target == "/" {
+                kept.replace(Some(request.body));
             } else {
                 let mut kept = kept.take().unwrap();
                 assert_eq!(kept.next().await, Some(Err(BodyError::Closed)));
@@ -479,13 +478,13 @@ fn a_body_nobody_reads_stays_with_the_client() {
         const LENGTH: usize = 16 * 1024 * 1024;
         let (mut near, far) = duplex(1024);
         let (first, rest) = (Notify::new(), Notify::new());
-        let handler = act(async |mut request: Request<Body>| {
-            let got = request.body_mut().next().await.unwrap().unwrap().len();
-            assert_eq!(request.body().length(), Some((LENGTH - got) as u64));
+        let handler = act(async |mut request: Request| {
+            let got = request.body.next().await.unwrap().unwrap().len();
+            assert_eq!(request.body.length(), Some((LENGTH - got) as u64));
             first.notify_one();
             rest.notified().await;
             let mut all = got;
-            while let Some(piece) = request.body_mut().next().await {
+            while let Some(piece) = request.body.next().await {
                 all += piece.unwrap().len();
             }
             assert_eq!(all, LENGTH);
@@ -558,8 +557,8 @@ fn drain_closes_idle_connections_and_lets_busy_ones_answer() {
         busy.write_all(GET.as_bytes()).await.unwrap();
         half.write_all(b"GET /half HTTP/1.1\r\n").await.unwrap();
         let (called, go) = (Notify::new(), Notify::new());
-        let handler = act(async |request: Request<Body>| {
-            if request.uri().path() == "/" {
+        let handler = act(async |request: Request| {
+            if request.target == "/" {
                 called.notify_one();
                 go.notified().await;
             }
@@ -641,8 +640,8 @@ fn a_body_that_stops_and_a_reader_that_stops_time_out() {
     run_paused(async {
         let (mut near, far) = duplex(4096);
         near.write_all(post(10).as_bytes()).await.unwrap();
-        let handler = act(async |request: Request<Body>| {
-            assert_eq!(request.into_body().collect(10).await, Err(BodyError::Timeout.into()));
+        let handler = act(async |request: Request| {
+            assert_eq!(request.body.collect(10).await, Err(BodyError::Timeout.into()));
             with(408, &[], Body::empty())
         });
         let began = Instant::now();
@@ -664,7 +663,7 @@ fn a_body_that_stops_and_a_reader_that_stops_time_out() {
 fn a_body_and_a_reader_that_are_only_slow_do_not_time_out() {
     run_paused(async {
         let (mut near, far) = duplex(4);
-        let handler = act(async |request: Request<Body>| text(request.into_body().collect(10).await.unwrap()));
+        let handler = act(async |request: Request| text(request.body.collect(10).await.unwrap()));
         let began = Instant::now();
         let client = async {
             near.write_all(post(4).as_bytes()).await.unwrap();

@@ -10,8 +10,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::{HeaderMap, Request, Response};
-use octelium_http1::{Body, BodyError, Connect, Drain, Handler, Limits, Refusal, ServeError, Source, serve};
+use http::{HeaderMap, StatusCode};
+use octelium_http1::{
+    Body, BodyError, Connect, Drain, Handler, Limits, Refusal, Request, Response, ServeError, Source, serve,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
@@ -34,12 +36,12 @@ pub struct Act<F> {
     pub refused: RefCell<Vec<(Refusal, Vec<u8>)>>,
 }
 
-pub fn act<F: AsyncFn(Request<Body>) -> Response<Body>>(act: F) -> Act<F> {
+pub fn act<F: AsyncFn(Request) -> Response>(act: F) -> Act<F> {
     Act { act, refused: RefCell::default() }
 }
 
-impl<F: AsyncFn(Request<Body>) -> Response<Body>> Handler for Act<F> {
-    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+impl<F: AsyncFn(Request) -> Response> Handler for Act<F> {
+    async fn handle(&self, request: Request) -> Response {
         (self.act)(request).await
     }
 
@@ -48,8 +50,10 @@ impl<F: AsyncFn(Request<Body>) -> Response<Body>> Handler for Act<F> {
     }
 }
 
-pub fn text(body: impl Into<Body>) -> Response<Body> {
-    Response::new(body.into())
+pub fn text(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(StatusCode::OK);
+    response.body = body.into();
+    response
 }
 
 pub fn full(bytes: &'static str) -> Body {

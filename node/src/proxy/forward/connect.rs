@@ -20,7 +20,6 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::tls;
-use crate::proxy::respond::{Code, Rejection};
 
 /// TLS settings of upstreams that one worker keeps.
 const TLS_CONFIGS_MAX: usize = 256;
@@ -35,12 +34,9 @@ pub struct Dialer {
 }
 
 /// Dials one upstream.
-#[derive(Clone)]
-pub struct Connector {
-    host: Arc<str>,
-    port: u16,
-    address: Option<SocketAddr>,
-    tls: Option<TlsConnector>,
+pub struct Connector<'a> {
+    dialer: &'a Dialer,
+    upstream: &'a Upstream,
 }
 
 impl Dialer {
@@ -49,31 +45,25 @@ impl Dialer {
         Self { overrides, tls: RefCell::default() }
     }
 
-    /// A connector for `upstream`.
-    ///
-    /// # Errors
-    /// If its TLS settings can't be used.
-    pub fn connector(&self, upstream: &Upstream) -> Result<Connector, Rejection> {
-        let tls = match upstream.scheme {
-            Scheme::Http => None,
-            Scheme::Https => Some(self.tls(&upstream.tls)?),
-        };
-        let address = if self.overrides.is_empty() {
-            None
-        } else {
-            let with_port = self.overrides.get(&format!("{}:{}", upstream.host, upstream.port));
-            with_port.or_else(|| self.overrides.get(&*upstream.host)).copied()
-        };
-        Ok(Connector { host: upstream.host.clone(), port: upstream.port, address, tls })
+    /// A connector for `upstream`; what it needs is looked up when it dials.
+    pub fn connector<'a>(&'a self, upstream: &'a Upstream) -> Connector<'a> {
+        Connector { dialer: self, upstream }
     }
 
-    fn tls(&self, settings: &Arc<Tls>) -> Result<TlsConnector, Rejection> {
+    fn address(&self, upstream: &Upstream) -> Option<SocketAddr> {
+        if self.overrides.is_empty() {
+            return None;
+        }
+        let with_port = self.overrides.get(&format!("{}:{}", upstream.host, upstream.port));
+        with_port.or_else(|| self.overrides.get(&*upstream.host)).copied()
+    }
+
+    fn tls(&self, settings: &Arc<Tls>) -> io::Result<TlsConnector> {
         let mut known = self.tls.borrow_mut();
         if let Some(connector) = known.get(&**settings) {
             return Ok(connector.clone());
         }
-        let config = tls::client(settings).map_err(|cause| Rejection::new(Code::UpstreamUnreachable, cause))?;
-        let connector = TlsConnector::from(config);
+        let connector = TlsConnector::from(tls::client(settings).map_err(io::Error::other)?);
         if known.len() >= TLS_CONFIGS_MAX {
             known.clear();
         }
@@ -82,17 +72,22 @@ impl Dialer {
     }
 }
 
-impl Connect for Connector {
+impl Connect for Connector<'_> {
     type Io = UpstreamIo;
 
     async fn connect(&self) -> io::Result<UpstreamIo> {
-        let stream = match self.address {
+        let upstream = self.upstream;
+        let tls = match upstream.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(self.dialer.tls(&upstream.tls)?),
+        };
+        let stream = match self.dialer.address(upstream) {
             Some(address) => TcpStream::connect(address).await?,
-            None => TcpStream::connect((&*self.host, self.port)).await?,
+            None => TcpStream::connect((&*upstream.host, upstream.port)).await?,
         };
         stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return Ok(UpstreamIo::Plain(stream)) };
-        let name = ServerName::try_from(self.host.to_string())
+        let Some(tls) = tls else { return Ok(UpstreamIo::Plain(stream)) };
+        let name = ServerName::try_from(upstream.host.to_string())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(UpstreamIo::Tls(Box::new(tls.connect(name, stream).await?)))
     }

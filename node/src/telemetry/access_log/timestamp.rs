@@ -2,13 +2,10 @@
 
 use std::{
     cell::RefCell,
-    fmt::{self, Write},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Serialize, Serializer};
-
-/// A time that is serialized as text.
+/// A time that is written as text.
 #[derive(Debug, Clone, Copy)]
 pub struct Timestamp(pub SystemTime);
 
@@ -17,24 +14,24 @@ thread_local! {
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// Appends the text.
+    pub fn write(self, out: &mut Vec<u8>) {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         SECOND.with_borrow_mut(|(second, text)| {
             if *second != since.as_secs() {
-                text.clear();
-                let time = chrono::DateTime::<chrono::Utc>::from(self.0);
-                write!(text, "{}", time.format("%Y-%m-%dT%H:%M:%S"))?;
+                *text = chrono::DateTime::<chrono::Utc>::from(self.0).format("%Y-%m-%dT%H:%M:%S").to_string();
                 *second = since.as_secs();
             }
-            write!(f, "{text}.{:06}Z", since.subsec_micros())
-        })
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+            out.extend_from_slice(text.as_bytes());
+        });
+        let mut fraction = *b".000000Z";
+        let mut micros = since.subsec_micros();
+        for digit in fraction[1..7].iter_mut().rev() {
+            *digit = b'0' + (micros % 10) as u8;
+            micros /= 10;
+        }
+        out.extend_from_slice(&fraction);
     }
 }
 
@@ -52,7 +49,9 @@ mod tests {
             (Duration::new(951_782_400, 999_999_999), "2000-02-29T00:00:00.999999Z"),
             (Duration::new(951_782_401, 0), "2000-02-29T00:00:01.000000Z"),
         ] {
-            assert_eq!(Timestamp(UNIX_EPOCH + since).to_string(), text);
+            let mut written = Vec::new();
+            Timestamp(UNIX_EPOCH + since).write(&mut written);
+            assert_eq!(written, text.as_bytes());
         }
     }
 }

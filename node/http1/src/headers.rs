@@ -1,0 +1,269 @@
+//! Header lines as spans over one buffer: parsing copies the head once, an edit touches only its own line, and a line that
+//! nobody edits is copied out as it came.
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::spare;
+
+/// Lists of lines that a thread keeps for its next messages, and the room of those that are worth it.
+const KEPT_MAX: usize = 64;
+const KEPT_LINES_MAX: usize = 128;
+/// Room of a new one.
+const NEW_LINES: usize = 16;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The headers of one message, in their order. Names are lower case; values are any bytes that HTTP allows in them
+/// (RFC 9110 §5.5), so no control byte but the tab.
+#[derive(Default)]
+pub struct Headers {
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
+    has_underscores: bool,
+}
+
+/// One line in the buffer: its name, then somewhere its value.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: u32,
+    name_length: u32,
+    value: u32,
+    value_length: u32,
+}
+
+impl Line {
+    fn name(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.name as usize..][..self.name_length as usize]
+    }
+
+    fn value(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.value as usize..][..self.value_length as usize]
+    }
+}
+
+impl Headers {
+    /// No headers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Those of `head`, which `parsed` was parsed from. The caller limits both.
+    pub(crate) fn of_head(head: &[u8], parsed: &[httparse::Header<'_>]) -> Self {
+        let mut headers = Self::with_room();
+        let Self { bytes, lines, has_underscores } = &mut headers;
+        bytes.extend_from_slice(head);
+        lines.reserve(parsed.len());
+        let offset = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+        for header in parsed {
+            // An empty value may point anywhere.
+            let value = if header.value.is_empty() { 0 } else { offset(header.value) };
+            let name = offset(header.name.as_bytes());
+            for byte in &mut bytes[name..name + header.name.len()] {
+                *byte = byte.to_ascii_lowercase();
+                *has_underscores |= *byte == b'_';
+            }
+            lines.push(Line {
+                name: span(name),
+                name_length: span(header.name.len()),
+                value: span(value),
+                value_length: span(header.value.len()),
+            });
+        }
+        headers
+    }
+
+    fn with_room() -> Self {
+        let lines = KEPT.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(NEW_LINES));
+        Self { bytes: spare::take(), lines, has_underscores: false }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Whether a name has an underscore, which many servers take for a hyphen; true also if that line was removed.
+    pub fn has_underscores(&self) -> bool {
+        self.has_underscores
+    }
+
+    /// Number of lines.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The value of the first line of this name, which is lower case.
+    pub fn get(&self, name: impl AsRef<str>) -> Option<&[u8]> {
+        let name = name.as_ref().as_bytes();
+        self.lines.iter().find(|line| line.name(&self.bytes) == name).map(|line| line.value(&self.bytes))
+    }
+
+    /// Whether there is a line of this name.
+    pub fn contains_key(&self, name: impl AsRef<str>) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The values of all lines of this name, which is lower case.
+    pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a, 'n> {
+        let Self { bytes, lines, .. } = self;
+        lines.iter().filter(move |line| line.name(bytes) == name.as_bytes()).map(|line| line.value(bytes))
+    }
+
+    /// The only value of this name; `None` if there is no line of it, or more than one.
+    pub fn get_one(&self, name: &str) -> Option<&[u8]> {
+        let mut values = self.get_all(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// All lines: names, which are ASCII, and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        let Self { bytes, lines, .. } = self;
+        lines.iter().map(|line| (line.name(bytes), line.value(bytes)))
+    }
+
+    /// Writes the lines whose names `wanted` is true for.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, mut wanted: impl FnMut(&[u8]) -> bool) {
+        let Self { bytes, lines, .. } = self;
+        // Enough for all that a head brought, and for the edits.
+        out.reserve(bytes.len() + 4 * lines.len());
+        for line in lines {
+            let name = line.name(bytes);
+            if wanted(name) {
+                out.extend_from_slice(name);
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(line.value(bytes));
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// Adds a line.
+    pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.push(name.as_str(), value.as_bytes());
+    }
+
+    /// Adds the lines of this name that `from` has.
+    pub fn copy(&mut self, name: impl AsRef<str>, from: &Self) {
+        for value in from.get_all(name.as_ref()) {
+            self.push(name.as_ref(), value);
+        }
+    }
+
+    /// Adds a line in place of those of the same name.
+    pub fn insert(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.remove(name);
+        self.append(name, value);
+    }
+
+    /// Removes all lines of this name; whether there was one.
+    pub fn remove(&mut self, name: impl AsRef<str>) -> bool {
+        let name = name.as_ref().as_bytes();
+        let Self { bytes, lines, .. } = self;
+        let before = lines.len();
+        lines.retain(|line| line.name(bytes) != name);
+        lines.len() < before
+    }
+
+    /// Keeps the lines that `keep` is true for.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let Self { bytes, lines, .. } = self;
+        lines.retain(|line| keep(line.name(bytes), line.value(bytes)));
+    }
+
+    /// The same lines as a map of the `http` crate.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.len());
+        for (name, value) in self.iter() {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    fn push(&mut self, name: &str, value: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            *self = Self::with_room();
+        }
+        let Self { bytes, lines, has_underscores } = self;
+        *has_underscores |= name.contains('_');
+        let start = bytes.len();
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(value);
+        lines.push(Line {
+            name: span(start),
+            name_length: span(name.len()),
+            value: span(start + name.len()),
+            value_length: span(value.len()),
+        });
+    }
+}
+
+/// Heads are limited to far less than 4 GiB.
+#[allow(clippy::cast_possible_truncation, reason = "the limits on heads keep all spans small")]
+fn span(at: usize) -> u32 {
+    debug_assert!(u32::try_from(at).is_ok());
+    at as u32
+}
+
+impl Drop for Headers {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.bytes));
+        let mut lines = std::mem::take(&mut self.lines);
+        if lines.capacity() == 0 || lines.capacity() > KEPT_LINES_MAX {
+            return;
+        }
+        lines.clear();
+        // A thread that ends has no place for it any more; then it is freed.
+        let _kept = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < KEPT_MAX {
+                kept.push(lines);
+            }
+        });
+    }
+}
+
+impl Clone for Headers {
+    fn clone(&self) -> Self {
+        let mut copy = Self::with_room();
+        copy.bytes.extend_from_slice(&self.bytes);
+        copy.lines.extend_from_slice(&self.lines);
+        copy.has_underscores = self.has_underscores;
+        copy
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Names only: values may be credentials.
+        f.debug_list().entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name))).finish()
+    }
+}
+
+impl From<&HeaderMap> for Headers {
+    fn from(map: &HeaderMap) -> Self {
+        let mut headers = Self::new();
+        for (name, value) in map {
+            headers.append(name, value);
+        }
+        headers
+    }
+}
+
+impl<'a> FromIterator<(&'a HeaderName, &'a HeaderValue)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>>(lines: I) -> Self {
+        let mut headers = Self::new();
+        for (name, value) in lines {
+            headers.append(name, value);
+        }
+        headers
+    }
+}
