@@ -1,5 +1,6 @@
 //! Owners of changing state. Each follows the replicated state and publishes a view that requests read without waiting.
 
+pub mod plans;
 pub mod policies;
 pub mod router;
 pub mod sessions;

@@ -2,6 +2,9 @@
 //! Told by: the feed of the replicated state. Publishes: [`Routes`].
 
 pub mod compile;
+pub mod cors;
+pub mod direct;
+pub mod header_rules;
 pub mod route;
 pub mod table;
 
@@ -10,6 +13,9 @@ use std::sync::Arc;
 use octelium_consensus::{State, Stored};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
+pub use cors::Cors;
+pub use direct::Direct;
+pub use header_rules::HeaderRules;
 pub use route::{
     Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
 };

@@ -4,13 +4,23 @@ use std::sync::Arc;
 
 use octelium_api::{
     Kind, Object,
-    core::{self, service, session, user},
+    core::{
+        self,
+        policy::spec::{Rule, rule},
+        service, session, user,
+    },
     meta::{Metadata, ObjectReference},
 };
-use octelium_consensus::{Command, Expected, Options, Outcome, Replica, Write};
+use octelium_consensus::{Command, Expected, Options, Outcome, Replica, Stored, Write};
+use octelium_policy::{Origin, Policy, Reads};
 use uuid::Uuid;
 
-use crate::{Views, supervisor::Supervisor};
+use crate::{
+    Views,
+    router::{self, Route},
+    subject::Resource,
+    supervisor::Supervisor,
+};
 
 const DOMAIN: &str = "example.com";
 
@@ -118,6 +128,45 @@ fn changed(object: &Object, change: impl FnOnce(&mut Object)) -> Object {
 
 fn number(object: &Object) -> u128 {
     Uuid::parse_str(object.uid()).expect("a uid").as_u128()
+}
+
+/// A Route that allows everything.
+pub(crate) fn route() -> Route {
+    Route {
+        reference: ObjectReference::default(),
+        namespace: ObjectReference::default(),
+        service: resource(core::Service::default()),
+        namespace_subject: None,
+        mode: service::spec::Mode::Http,
+        fqdn: "api.example.com".into(),
+        is_public: true,
+        is_disabled: false,
+        access: router::Access::AnonymousWithPolicy,
+        policies: vec![rule_for_all(rule::Effect::Allow)],
+        names_policies: false,
+        reads: Reads::default(),
+        body: router::Body { buffer: false, json: false, bytes_max: 0 },
+        config: None,
+        cors: None,
+        rules: Vec::new(),
+        broken: None,
+    }
+}
+
+/// A policy that denies everything.
+pub(crate) fn deny_all() -> Arc<Policy> {
+    rule_for_all(rule::Effect::Deny)
+}
+
+fn rule_for_all(effect: rule::Effect) -> Arc<Policy> {
+    let condition = core::Condition { r#type: Some(core::condition::Type::MatchAny(true)) };
+    let rule = Rule { condition: Some(condition), effect: effect.into(), ..Default::default() };
+    let spec = core::policy::Spec { rules: vec![rule], ..Default::default() };
+    Arc::new(Policy::compile(&spec, Origin::BuiltIn("a test".to_owned()), "spec").expect("`matchAny` compiles"))
+}
+
+fn resource(object: impl Into<Object>) -> Resource {
+    Resource::new(Arc::new(Stored { object: object.into(), sealed: None, created_index: 1 }))
 }
 
 #[tokio::test]

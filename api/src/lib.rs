@@ -8,6 +8,7 @@ pub mod explain;
 pub mod kind;
 pub mod manifest;
 pub mod name;
+pub mod origin;
 #[allow(clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod pb;
 pub mod redacted;

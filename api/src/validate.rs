@@ -8,6 +8,9 @@ use crate::{Object, name};
 
 mod access;
 mod config;
+mod cors;
+mod direct;
+mod headers;
 mod identity;
 mod metadata;
 mod references;
@@ -17,6 +20,7 @@ mod supported;
 pub mod url;
 mod values;
 
+pub use headers::host;
 pub use references::{Reference, references};
 pub use supported::unsupported;
 #[cfg(feature = "explain")]

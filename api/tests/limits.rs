@@ -173,10 +173,13 @@ fn cases(row: &Row) -> Cases {
             let of = |bytes: i64| json!(fill(&template, bytes.unsigned_abs() as usize, row.path));
             Cases::of([of(number())], [of(number() + 1)])
         }
-        // So many bytes in base64; empty ones are refused.
+        // So many bytes in base64; empty ones are refused, unless `or-empty` follows.
         "base64" => {
             let of = |bytes: i64| json!(base64(bytes.unsigned_abs() as usize));
-            Cases::of([of(number()), of(1)], [of(number() + 1), of(0)])
+            match rest {
+                "or-empty" => Cases::of([of(number()), of(0)], [of(number() + 1)]),
+                _ => Cases::of([of(number()), of(1)], [of(number() + 1), of(0)]),
+            }
         }
         "max" => Cases::of([json!(number())], [json!(number() + 1)]),
         "range" => {

@@ -14,7 +14,10 @@ use clap::Args;
 use octelium_http1::{Limits, PoolLimits};
 use serde::Deserialize;
 
-use crate::{proxy::forward::connect::Overrides, telemetry::access_log::Output};
+use crate::{
+    client_address::Networks, listener::accept::Places, proxy::forward::connect::Overrides,
+    telemetry::access_log::Output,
+};
 
 /// Settings as the file, the environment and flags give them; what is absent has its default.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -26,7 +29,8 @@ pub struct Settings {
     /// Directory for the log, snapshots and the sealing key
     #[arg(long, env = "OCTELIUM_NODE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where to listen: `https://ADDRESS:PORT` or `http://ADDRESS:PORT`, several by commas
+    /// Where to listen: `https://ADDRESS:PORT` or `http://ADDRESS:PORT`, several by commas; `?proxyProtocol=true` behind a
+    /// load balancer that speaks the PROXY protocol
     #[arg(long, env = "OCTELIUM_NODE_LISTEN", value_delimiter = ',', value_name = "URL")]
     pub listen: Option<Vec<String>>,
     /// Where clients reach the domain, if not at `https://<domain>`
@@ -59,7 +63,19 @@ pub struct Settings {
     /// Connections of one address at most [default: 2000]
     #[arg(long, env = "OCTELIUM_NODE_CONNECTIONS_PER_ADDRESS_MAX", value_name = "N")]
     pub connections_per_address_max: Option<usize>,
-    /// For the TLS handshake [default: 10s]
+    /// Requests under way at most [default: 20000]
+    #[arg(long, env = "OCTELIUM_NODE_REQUESTS_MAX", value_name = "N")]
+    pub requests_max: Option<usize>,
+    /// Requests of one address under way at most [default: 2000]
+    #[arg(long, env = "OCTELIUM_NODE_REQUESTS_PER_ADDRESS_MAX", value_name = "N")]
+    pub requests_per_address_max: Option<usize>,
+    /// Load balancers that may send PROXY headers: addresses or prefixes, several by commas
+    #[arg(long, env = "OCTELIUM_NODE_PROXY_PROTOCOL_FROM", value_delimiter = ',', value_name = "CIDR")]
+    pub proxy_protocol_from: Option<Vec<String>>,
+    /// Proxies whose X-Forwarded-For is believed: addresses or prefixes, several by commas
+    #[arg(long, env = "OCTELIUM_NODE_TRUSTED_HOPS", value_delimiter = ',', value_name = "CIDR")]
+    pub trusted_hops: Option<Vec<String>>,
+    /// For the TLS handshake, and for a PROXY header [default: 10s]
     #[arg(long, env = "OCTELIUM_NODE_HANDSHAKE_TIMEOUT", value_name = "DURATION")]
     pub handshake_timeout: Option<String>,
     /// For a request's head [default: 10s]
@@ -89,6 +105,24 @@ pub struct Settings {
     /// Headers of a request at most [default: 100]
     #[arg(long, env = "OCTELIUM_NODE_HEADERS_MAX", value_name = "N")]
     pub headers_max: Option<usize>,
+    /// Streams of one HTTP/2 connection at most [default: 100]
+    #[arg(long, env = "OCTELIUM_NODE_HTTP2_STREAMS_MAX", value_name = "N")]
+    pub http2_streams_max: Option<usize>,
+    /// Bytes of an HTTP/2 request's headers at most, with 32 for each [default: 16384]
+    #[arg(long, env = "OCTELIUM_NODE_HTTP2_HEADER_BYTES_MAX", value_name = "N")]
+    pub http2_header_bytes_max: Option<usize>,
+    /// Bytes of a request's body that an HTTP/2 caller may send ahead on one stream [default: 65536]
+    #[arg(long, env = "OCTELIUM_NODE_HTTP2_STREAM_WINDOW_BYTES", value_name = "N")]
+    pub http2_stream_window_bytes: Option<usize>,
+    /// The same for one connection [default: 1048576]
+    #[arg(long, env = "OCTELIUM_NODE_HTTP2_CONNECTION_WINDOW_BYTES", value_name = "N")]
+    pub http2_connection_window_bytes: Option<usize>,
+    /// Streams that an HTTP/2 connection may give up beyond those that were answered [default: 1000]
+    #[arg(long, env = "OCTELIUM_NODE_HTTP2_RESETS_MAX", value_name = "N")]
+    pub http2_resets_max: Option<usize>,
+    /// SETTINGS and PING frames of an HTTP/2 connection in a second, and as many that carry nothing [default: 100]
+    #[arg(long, env = "OCTELIUM_NODE_HTTP2_CONTROL_FRAMES_MAX", value_name = "N")]
+    pub http2_control_frames_max: Option<usize>,
     /// To connect to an upstream, TLS included [default: 10s]
     #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_CONNECT_TIMEOUT", value_name = "DURATION")]
     pub upstream_connect_timeout: Option<String>,
@@ -113,6 +147,8 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Whether callers speak TLS.
     pub is_tls: bool,
+    /// Whether they come through a load balancer that speaks the PROXY protocol.
+    pub is_proxied: bool,
 }
 
 /// Checked settings.
@@ -130,10 +166,12 @@ pub struct Config {
     pub request_timeout: Option<Duration>,
     pub resolve: Overrides,
     pub tls: Option<(PathBuf, PathBuf)>,
-    pub connections_max: usize,
-    pub connections_per_address_max: usize,
+    pub places: Places,
+    pub proxy_protocol_from: Networks,
+    pub trusted_hops: Networks,
     pub handshake_timeout: Duration,
     pub limits: Limits,
+    pub http2: octelium_http2::Limits,
     pub pool: PoolLimits,
 }
 
@@ -169,6 +207,10 @@ impl Settings {
             tls_key,
             connections_max,
             connections_per_address_max,
+            requests_max,
+            requests_per_address_max,
+            proxy_protocol_from,
+            trusted_hops,
             handshake_timeout,
             head_timeout,
             idle_timeout,
@@ -179,6 +221,12 @@ impl Settings {
             request_line_bytes_max,
             head_bytes_max,
             headers_max,
+            http2_streams_max,
+            http2_header_bytes_max,
+            http2_stream_window_bytes,
+            http2_connection_window_bytes,
+            http2_resets_max,
+            http2_control_frames_max,
             upstream_connect_timeout,
             upstream_head_timeout,
             upstream_body_idle_timeout,
@@ -253,11 +301,34 @@ impl Settings {
         set_duration(&mut drain_timeout, "drainTimeout", self.drain_timeout)?;
         let mut handshake_timeout = Duration::from_secs(10);
         set_duration(&mut handshake_timeout, "handshakeTimeout", self.handshake_timeout)?;
-        let mut connections_max = 20_000;
-        set_number(&mut connections_max, "connectionsMax", self.connections_max, 1..=10_000_000)?;
-        let mut connections_per_address_max = 2_000;
-        let per_address = self.connections_per_address_max;
-        set_number(&mut connections_per_address_max, "connectionsPerAddressMax", per_address, 1..=10_000_000)?;
+        let mut places = Places {
+            connections_max: 20_000,
+            connections_per_address_max: 2_000,
+            requests_max: 20_000,
+            requests_per_address_max: 2_000,
+        };
+        for (place, name, found) in [
+            (&mut places.connections_max, "connectionsMax", self.connections_max),
+            (&mut places.connections_per_address_max, "connectionsPerAddressMax", self.connections_per_address_max),
+            (&mut places.requests_max, "requestsMax", self.requests_max),
+            (&mut places.requests_per_address_max, "requestsPerAddressMax", self.requests_per_address_max),
+        ] {
+            set_number(place, name, found, 1..=10_000_000)?;
+        }
+        let proxy_protocol_from = parse_networks("proxyProtocolFrom", self.proxy_protocol_from)?;
+        if proxy_protocol_from.is_empty() && listen.iter().any(|listen| listen.is_proxied) {
+            bail!("proxyProtocolFrom: name the load balancers of the listeners with proxyProtocol=true");
+        }
+        let trusted_hops = parse_networks("trustedHops", self.trusted_hops)?;
+        let http2 = Http2 {
+            streams_max: self.http2_streams_max,
+            header_bytes_max: self.http2_header_bytes_max,
+            stream_window_bytes: self.http2_stream_window_bytes,
+            connection_window_bytes: self.http2_connection_window_bytes,
+            resets_max: self.http2_resets_max,
+            control_frames_max: self.http2_control_frames_max,
+        };
+        let http2 = http2.check(&limits)?;
         let resolve = self.resolve.unwrap_or_default();
         let resolve = resolve.iter().map(|rule| parse_resolve(rule)).collect::<Result<HashMap<_, _>>>()?;
         let log = self.log.unwrap_or_else(|| "info".into());
@@ -275,10 +346,12 @@ impl Settings {
             request_timeout,
             resolve: Arc::new(resolve),
             tls,
-            connections_max,
-            connections_per_address_max,
+            places,
+            proxy_protocol_from,
+            trusted_hops,
             handshake_timeout,
             limits,
+            http2,
             pool,
         })
     }
@@ -302,10 +375,59 @@ fn parse_listen(text: &str) -> Result<Listen> {
         Some(("http", rest)) => (false, rest),
         _ => bail!("listen: `{text}` must start with https:// or http://"),
     };
+    let (rest, is_proxied) = match rest.split_once('?') {
+        None => (rest, false),
+        Some((rest, "proxyProtocol=true")) => (rest, true),
+        Some((rest, "proxyProtocol=false")) => (rest, false),
+        Some(_) => bail!("listen: `{text}` may end in ?proxyProtocol=true and nothing else"),
+    };
     let address = rest.trim_end_matches('/').parse();
     let address =
         address.map_err(|_| anyhow!("listen: `{text}` must end in ADDRESS:PORT, like https://0.0.0.0:443"))?;
-    Ok(Listen { address, is_tls })
+    Ok(Listen { address, is_tls, is_proxied })
+}
+
+fn parse_networks(name: &str, found: Option<Vec<String>>) -> Result<Networks> {
+    Networks::parse(&found.unwrap_or_default()).map_err(|error| anyhow!("{name}: {error}"))
+}
+
+/// The settings of HTTP/2 alone; the others are those of HTTP/1.1.
+struct Http2 {
+    streams_max: Option<usize>,
+    header_bytes_max: Option<usize>,
+    stream_window_bytes: Option<usize>,
+    connection_window_bytes: Option<usize>,
+    resets_max: Option<usize>,
+    control_frames_max: Option<usize>,
+}
+
+impl Http2 {
+    fn check(self, limits: &Limits) -> Result<octelium_http2::Limits> {
+        let mut checked = octelium_http2::Limits {
+            headers_max: limits.headers_max,
+            target_bytes_max: limits.request_line_bytes_max,
+            trailers_max: limits.trailers_max,
+            head_timeout: limits.head_timeout,
+            idle_timeout: limits.idle_timeout,
+            body_idle_timeout: limits.body_idle_timeout,
+            write_timeout: limits.write_timeout,
+            ..octelium_http2::Limits::default()
+        };
+        const WINDOW_BYTES_MAX: usize = 64 << 20;
+        set_u32(&mut checked.streams_max, "http2StreamsMax", self.streams_max, 1..=10_000)?;
+        set_u32(&mut checked.header_list_bytes_max, "http2HeaderBytesMax", self.header_bytes_max, 1024..=1 << 20)?;
+        // The protocol begins with windows of 65 535 bytes.
+        let (stream, connection) = (self.stream_window_bytes, self.connection_window_bytes);
+        set_u32(&mut checked.stream_window_bytes, "http2StreamWindowBytes", stream, 65_535..=WINDOW_BYTES_MAX)?;
+        let window = &mut checked.connection_window_bytes;
+        set_u32(window, "http2ConnectionWindowBytes", connection, 65_535..=WINDOW_BYTES_MAX)?;
+        let mut resets_max = usize::try_from(checked.resets_max)?;
+        set_number(&mut resets_max, "http2ResetsMax", self.resets_max, 1..=1_000_000)?;
+        checked.resets_max = resets_max as u64;
+        let frames = &mut checked.control_frames_per_second_max;
+        set_u32(frames, "http2ControlFramesMax", self.control_frames_max, 10..=100_000)?;
+        Ok(checked)
+    }
 }
 
 fn parse_resolve(text: &str) -> Result<(String, SocketAddr)> {
@@ -338,6 +460,13 @@ fn set_number(
     }
 }
 
+fn set_u32(setting: &mut u32, name: &str, found: Option<usize>, range: std::ops::RangeInclusive<usize>) -> Result<()> {
+    let mut number = usize::try_from(*setting)?;
+    set_number(&mut number, name, found, range)?;
+    *setting = u32::try_from(number)?;
+    Ok(())
+}
+
 fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|character: char| !character.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
@@ -365,7 +494,8 @@ mod tests {
     fn a_minimal_file_has_safe_defaults() {
         let config = parse("domain: example.com\n").expect("the domain is enough");
         assert_eq!(config.public_url, "https://example.com");
-        assert_eq!(config.listen, [Listen { address: "0.0.0.0:443".parse().expect("an address"), is_tls: true }]);
+        let address = "0.0.0.0:443".parse().expect("an address");
+        assert_eq!(config.listen, [Listen { address, is_tls: true, is_proxied: false }]);
         assert_eq!(config.limits.head_bytes_max, 32 << 10);
     }
 
@@ -377,6 +507,13 @@ mod tests {
             ("domain: 127.0.0.1", "domain: `127.0.0.1`"),
             ("domain: example.com\nlisten: [':443']", "listen: `:443` must start with"),
             ("domain: example.com\nlisten: ['https://localhost:443']", "must end in ADDRESS:PORT"),
+            ("domain: example.com\nlisten: ['http://127.0.0.1:80?a=b']", "may end in ?proxyProtocol=true"),
+            ("domain: example.com\nlisten: ['http://127.0.0.1:80?proxyProtocol=true']", "proxyProtocolFrom: name the"),
+            ("domain: example.com\nproxyProtocolFrom: [a]", "proxyProtocolFrom: `a` is neither"),
+            ("domain: example.com\ntrustedHops: ['10.0.0.0/33']", "trustedHops: `10.0.0.0/33` is neither"),
+            ("domain: example.com\nhttp2StreamsMax: 0", "http2StreamsMax: 0 is not between"),
+            ("domain: example.com\nhttp2StreamWindowBytes: 100", "http2StreamWindowBytes: 100 is not between"),
+            ("domain: example.com\nrequestsMax: 0", "requestsMax: 0 is not between"),
             ("domain: example.com\nworkers: 0", "workers: 0 is not between"),
             ("domain: example.com\nheadTimeout: 10", "headTimeout"),
             ("domain: example.com\nheadTimeout: 10 s", "headTimeout: `10 s` is not a duration"),

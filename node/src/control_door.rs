@@ -1,7 +1,7 @@
 //! The paths that the gateway answers itself, on the cluster's own domain. The work is done on the control runtime.
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, Version};
 use octelium_actors::router::{Access, Routes};
 use octelium_control::{ClientInfo, Control, oauth2};
 use octelium_http1::{Body, CollectError, Response};
@@ -52,7 +52,12 @@ impl ControlDoor {
         now: Now,
     ) -> Option<Result<Response, Rejection>> {
         if is_api_host(&exchange.host, &routes.domain) {
-            return Some(Err(Rejection::new(Code::Http2Needed, "the control API speaks gRPC, over HTTP/2")));
+            // Clients may use one HTTP/2 connection for several hosts of a certificate; this tells them to make another.
+            return Some(Err(if exchange.version == Version::HTTP_2 {
+                Rejection::new(Code::Misdirected, "the control API is on connections whose TLS name is its own")
+            } else {
+                Rejection::new(Code::Http2Needed, "the control API speaks gRPC, over HTTP/2")
+            }));
         }
         if exchange.host != *routes.domain {
             return None;

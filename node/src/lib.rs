@@ -1,5 +1,6 @@
 //! The node: listeners, the request path and the wiring between the rooms.
 
+pub mod client_address;
 pub mod config;
 pub mod control_door;
 pub mod identity;

@@ -2,5 +2,7 @@
 
 pub mod accept;
 pub mod api;
+pub mod opening;
+pub mod proxy_protocol;
 pub mod tls;
 pub mod worker;

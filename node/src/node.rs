@@ -127,9 +127,13 @@ impl Node {
             log: writer.handle(),
             tls: Tls::new(Arc::new(certificates), &config.domain, config.handshake_timeout),
             limits: config.limits.clone(),
+            http2: config.http2.clone(),
             pool: config.pool.clone(),
             resolve: config.resolve.clone(),
-            connections: Connections::new(config.connections_max, config.connections_per_address_max),
+            connections: Connections::new(config.places),
+            handshake_timeout: config.handshake_timeout,
+            balancers: Arc::new(config.proxy_protocol_from.clone()),
+            hops: Arc::new(config.trusted_hops.clone()),
             drain_timeout: config.drain_timeout,
             request_timeout: config.request_timeout,
         };
@@ -216,12 +220,12 @@ fn lost(key_file: &Path) -> anyhow::Error {
 /// An address that was taken for a worker, before callers can connect to it.
 struct Taken {
     socket: Socket,
-    is_tls: bool,
+    listen: Listen,
 }
 
 impl Taken {
     fn open(self) -> std::io::Result<Door> {
-        Ok(Door { listener: listen(self.socket)?, is_tls: self.is_tls })
+        Ok(Door { listener: listen(self.socket)?, listen: self.listen })
     }
 }
 
@@ -239,9 +243,9 @@ fn take_addresses(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<Taken>>)> {
             let socket = bind(address).with_context(|| format!("listening on {address}"))?;
             let taken = socket.local_addr()?.as_socket(); // port 0: the others take the one that was found
             address = taken.context("a TCP socket has an address")?;
-            of_worker.push(Taken { socket, is_tls: listen.is_tls });
+            of_worker.push(Taken { socket, listen: *listen });
         }
-        addresses.push(Listen { address, is_tls: listen.is_tls });
+        addresses.push(Listen { address, ..*listen });
     }
     Ok((addresses, doors))
 }

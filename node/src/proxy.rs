@@ -6,32 +6,48 @@ pub mod body;
 pub mod canonicalize;
 pub mod configure;
 pub mod context;
+pub mod cors;
+pub mod credentials;
 pub mod decision;
+pub mod direct;
 pub mod exchange;
 pub mod forward;
+pub mod forwarded;
+pub mod header_rules;
 pub mod json_body;
 pub mod path;
 pub mod pipeline;
+pub mod random;
 pub mod respond;
 pub mod scrub;
 pub mod secrets;
+pub mod trace;
 
 use std::{
     cell::Cell,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use octelium_actors::{Views, router::Routes};
+use octelium_http1::Headers;
 
 use self::{
     authenticate::Tokens,
     configure::Generated,
-    exchange::{Id, Peer},
+    exchange::{Exchange, Id, Peer},
     forward::Forwarder,
+    random::Random,
+    respond::{Code, Rejection},
 };
-use crate::{control_door::ControlDoor, telemetry::access_log::AccessLog};
+use crate::{
+    client_address::{self, Networks},
+    control_door::ControlDoor,
+    listener::accept::Admitted,
+    telemetry::access_log::AccessLog,
+};
 
 /// One worker's side of the proxy.
 pub struct Proxy {
@@ -49,6 +65,8 @@ pub struct Proxy {
     pub request_timeout: Option<Duration>,
     /// The control plane, for the few paths that it answers.
     pub control: ControlDoor,
+    /// Names spans and traces.
+    pub random: Random,
     /// The high half of this worker's ids.
     pub id_high: u64,
     /// The next low half.
@@ -75,6 +93,37 @@ pub struct Connection {
     pub proxy: Rc<Proxy>,
     /// Who is at the other end.
     pub peer: Rc<Peer>,
+    /// Its place, and those of its requests.
+    pub admitted: Rc<Admitted>,
+    /// Set if the other end is a proxy that is trusted to say whom it speaks for.
+    pub hop: Option<Hop>,
+}
+
+/// A connection from a trusted proxy.
+pub struct Hop {
+    /// Its address.
+    pub address: IpAddr,
+    /// All such proxies.
+    pub trusted: Arc<Networks>,
+}
+
+impl Connection {
+    /// Who sent a request with these headers.
+    pub fn peer_of(&self, headers: &Headers) -> Rc<Peer> {
+        let Some(Hop { address, trusted }) = &self.hop else { return self.peer.clone() };
+        let ip = client_address::client(*address, headers, trusted).to_string().into();
+        Rc::new(Peer { ip, is_tls: self.peer.is_tls })
+    }
+
+    /// Counts a request among those under way.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn take_place(&self, exchange: &mut Exchange) -> Result<(), Rejection> {
+        let place = self.admitted.request().map_err(|setting| Rejection::new(Code::Overloaded, setting))?;
+        exchange.place = Some(place);
+        Ok(())
+    }
 }
 
 /// Since 1970.

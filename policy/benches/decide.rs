@@ -1,9 +1,9 @@
 //! What one decision costs, in nanoseconds, for 1, 3 and 20 realistic rules. Run with `cargo bench -p octelium-policy`.
 
-use std::{borrow::Cow, hint::black_box, time::Instant};
+use std::{borrow::Cow, hint::black_box, sync::Arc, time::Instant};
 
 use octelium_api::core;
-use octelium_policy::{Context, Effect, Grpc, Origin, Policy, Request, Value, decide};
+use octelium_policy::{Context, Decision, Effect, Grpc, Origin, Plan, Policy, Request, Value, decide};
 
 const BASE: &str =
     r#"ctx.request.http.method == "GET" && ctx.request.http.path.startsWith("/api/") && "dev" in ctx.user.spec.groups"#;
@@ -40,15 +40,15 @@ fn rules(count: usize) -> Vec<core::policy::spec::Rule> {
     rules
 }
 
-fn measure(name: &str, policies: &[Policy], ctx: &Context<'_>) {
+fn measure(name: &str, decide: impl Fn() -> Decision) {
     const ROUNDS: u32 = 5;
     let iterations = if cfg!(debug_assertions) { 20_000 } else { 300_000 };
-    assert_eq!(decide(policies.iter(), ctx).effect, Effect::Allow);
+    assert_eq!(decide().effect, Effect::Allow);
     let mut best = f64::MAX;
     for _ in 0..ROUNDS {
         let begin = Instant::now();
         for _ in 0..iterations {
-            black_box(decide(black_box(policies).iter(), black_box(ctx)));
+            black_box(decide());
         }
         best = best.min(begin.elapsed().as_nanos() as f64 / f64::from(iterations));
     }
@@ -73,10 +73,17 @@ fn main() {
 
     println!("size of Value: {} bytes", size_of::<Value>());
     for count in [1, 3, 20] {
-        measure(&format!("{count} rules, one policy"), &[policy(rules(count))], &ctx);
+        let policies = [Arc::new(policy(rules(count)))];
+        let plan = Plan::new(policies.iter(), &ctx);
+        let plain = || decide(black_box(&policies).iter().map(AsRef::as_ref), black_box(&ctx));
+        measure(&format!("{count} rules, one policy"), plain);
+        measure(&format!("{count} rules, planned ({} left)", plan.steps()), || {
+            black_box(&plan).decide(black_box(&ctx))
+        });
     }
-    let many: Vec<Policy> = rules(20).into_iter().map(|rule| policy(vec![rule])).collect();
-    measure("20 rules, 20 policies", &many, &ctx);
+    let many: Vec<Arc<Policy>> = rules(20).into_iter().map(|rule| Arc::new(policy(vec![rule]))).collect();
+    measure("20 rules, 20 policies", || decide(black_box(&many).iter().map(AsRef::as_ref), black_box(&ctx)));
+    measure("making a plan of them", || Plan::new(black_box(&many).iter(), black_box(&ctx)).decide(&ctx));
 
     let begin = Instant::now();
     policy(rules(20));
@@ -135,6 +142,9 @@ impl Request for Api {
     }
     fn query_params_all(&self) -> &Value {
         &self.empty
+    }
+    fn shows_body(&self) -> bool {
+        true
     }
     fn body(&self) -> Option<&[u8]> {
         None

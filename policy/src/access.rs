@@ -1,6 +1,6 @@
 //! Reading parts of `ctx` and `attrs` directly, without making a map of them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
@@ -110,6 +110,8 @@ pub(crate) enum Access {
 pub(crate) struct Input<'a> {
     pub ctx: &'a Context<'a>,
     pub attrs: Option<&'a Value>,
+    /// Where evaluation must do without request and time: is set when it asks for one of them.
+    pub asked: Option<&'a Cell<bool>>,
 }
 
 impl<'a> Input<'a> {
@@ -124,7 +126,19 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// What `now()` answers.
+    pub(crate) fn now_unix_nanos(self) -> i64 {
+        if let Some(asked) = self.asked {
+            asked.set(true);
+        }
+        self.ctx.now_unix_nanos
+    }
+
     fn request(self) -> Result<&'a dyn Request, EvalError> {
+        if let Some(asked) = self.asked {
+            asked.set(true);
+            return Err(EvalError::Unknown);
+        }
         self.ctx.request.ok_or(EvalError::Unknown)
     }
 
@@ -202,9 +216,10 @@ impl<'a> Input<'a> {
             Access::Http(via, field) => {
                 let request = self.http(*via)?;
                 match field {
+                    HttpField::Body | HttpField::BodyMap if !request.shows_body() => return Err(EvalError::Unread),
                     HttpField::Body => request.body().is_some(),
                     HttpField::BodyMap => request.body_map().is_some(),
-                    HttpField::Size => request.size() > 0,
+                    HttpField::Size => length(request)? > 0,
                     _ => !is_empty(&http_field(request, *field, budget)?),
                 }
             }
@@ -300,15 +315,12 @@ fn http_field<'a>(request: &'a dyn Request, field: HttpField, budget: &mut Budge
         HttpField::Host => Val::Str(request.host()),
         HttpField::Scheme => Val::Str(request.scheme()),
         HttpField::Protocol => Val::Str(request.protocol()),
-        // An unknown length must not pass for a small one.
-        HttpField::Size => match request.size() {
-            ..0 => return Err(EvalError::Missing),
-            size => Val::Own(Value::Int(size)),
-        },
+        HttpField::Size => Val::Own(Value::Int(length(request)?)),
         HttpField::Headers => Val::Ref(request.headers()),
         HttpField::HeadersAll => Val::Ref(request.headers_all()),
         HttpField::QueryParams => Val::Ref(request.query_params()),
         HttpField::QueryParamsAll => Val::Ref(request.query_params_all()),
+        HttpField::Body | HttpField::BodyMap if !request.shows_body() => return Err(EvalError::Unread),
         HttpField::Body => {
             let body = request.body().ok_or(EvalError::Missing)?;
             budget.spend_bytes(body.len())?;
@@ -316,6 +328,14 @@ fn http_field<'a>(request: &'a dyn Request, field: HttpField, budget: &mut Budge
         }
         HttpField::BodyMap => Val::Ref(request.body_map().ok_or(EvalError::Missing)?),
     })
+}
+
+/// An unknown length must not pass for a small one, nor for none.
+fn length(request: &dyn Request) -> Result<i64, EvalError> {
+    match request.size() {
+        ..0 => Err(EvalError::Unread),
+        size => Ok(size),
+    }
 }
 
 fn grpc_field(grpc: Grpc<'_>, field: GrpcField) -> &str {

@@ -42,6 +42,13 @@ impl Budget {
         }
     }
 
+    /// Takes `units` if that many are left; otherwise takes nothing and says no.
+    pub(crate) fn spend_whole(&mut self, units: u64) -> bool {
+        let left = self.left.checked_sub(units);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+
     /// Takes what looking at `bytes` bytes costs.
     pub(crate) fn spend_bytes(&mut self, bytes: usize) -> Result<(), EvalError> {
         self.spend(bytes as u64 / 16 + 1)

@@ -1,6 +1,7 @@
 //! The functions of the language.
 
 mod convert;
+mod format;
 mod json;
 mod lists;
 mod math;
@@ -9,16 +10,12 @@ pub(crate) mod regexes;
 mod strings;
 pub(crate) mod times;
 
-use chrono::DateTime;
-
 use crate::{Budget, EvalError, Value, functions::Fun, value::View};
 
-/// Calls a function; what it costs beyond the call is taken from `budget`.
-pub(crate) fn call(fun: Fun, args: &[View<'_>], now_unix_nanos: i64, budget: &mut Budget) -> Result<Value, EvalError> {
+/// Calls a function (except `now`, which the machine answers); what it costs beyond the call is taken from `budget`.
+pub(crate) fn call(fun: Fun, args: &[View<'_>], budget: &mut Budget) -> Result<Value, EvalError> {
     use View::{Bytes, Double, Duration, Int, List, Map, Str, Timestamp};
     Ok(match (fun, args) {
-        (Fun::Now, []) => Value::Timestamp(DateTime::from_timestamp_nanos(now_unix_nanos)),
-
         (Fun::Size, [Str(text)]) => {
             budget.spend_bytes(text.len())?;
             Value::Int(text.chars().count() as i64)
@@ -44,6 +41,8 @@ pub(crate) fn call(fun: Fun, args: &[View<'_>], now_unix_nanos: i64, budget: &mu
             | Fun::Reverse,
             [Str(text), rest @ ..],
         ) => strings::call(fun, text, rest, budget)?,
+        (Fun::Format, [Str(text), List(items)]) => format::format(text, items, budget)?,
+        (Fun::Quote, [Str(text)]) => format::quote(text, budget)?,
         (Fun::Join, [List(items)]) => strings::join(items, "", budget)?,
         (Fun::Join, [List(items), Str(separator)]) => strings::join(items, separator, budget)?,
 
@@ -60,8 +59,10 @@ pub(crate) fn call(fun: Fun, args: &[View<'_>], now_unix_nanos: i64, budget: &mu
         (_, [Timestamp(time)]) if fun.reads_calendar() => Value::Int(times::field(fun, *time, "UTC")?),
         (_, [Timestamp(time), Str(zone)]) if fun.reads_calendar() => Value::Int(times::field(fun, *time, zone)?),
         (_, [Duration(nanos)]) if fun.reads_calendar() => Value::Int(times::total(fun, *nanos)?),
-        (Fun::IsWeekday, [Timestamp(time)]) => Value::Bool(!times::is_weekend(*time)),
-        (Fun::IsWeekend, [Timestamp(time)]) => Value::Bool(times::is_weekend(*time)),
+        (Fun::IsWeekday, [Timestamp(time)]) => Value::Bool(!times::is_weekend(*time, "UTC")?),
+        (Fun::IsWeekend, [Timestamp(time)]) => Value::Bool(times::is_weekend(*time, "UTC")?),
+        (Fun::IsWeekdayInTz, [Timestamp(time), Str(zone)]) => Value::Bool(!times::is_weekend(*time, zone)?),
+        (Fun::IsWeekendInTz, [Timestamp(time), Str(zone)]) => Value::Bool(times::is_weekend(*time, zone)?),
 
         (Fun::HasAny, [List(items), List(of)]) => {
             Value::Bool(lists::has_any(items, of.iter().map(Value::view), budget)?)
@@ -82,6 +83,12 @@ pub(crate) fn call(fun: Fun, args: &[View<'_>], now_unix_nanos: i64, budget: &mu
             Fun::Ceil | Fun::Floor | Fun::Round | Fun::Trunc | Fun::IsNan | Fun::IsInf | Fun::IsFinite,
             [Double(value)],
         ) => math::double(fun, *value)?,
+
+        (Fun::BitAnd | Fun::BitOr | Fun::BitXor | Fun::BitShiftLeft | Fun::BitShiftRight, [a, b]) => {
+            math::bits(fun, *a, *b)?
+        }
+        (Fun::BitNot, [Int(value)]) => Value::Int(!value),
+        (Fun::BitNot, [View::UInt(value)]) => Value::UInt(!value),
 
         (Fun::Base64Encode, [Bytes(bytes)]) => convert::base64_encode(bytes, budget)?,
         (Fun::Base64Decode, [Str(text)]) => convert::base64_decode(text, budget)?,

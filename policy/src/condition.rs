@@ -1,5 +1,7 @@
 //! Conditions: what must be true for a rule to match.
 
+use std::cell::Cell;
+
 use octelium_api::core::{self, condition::Type};
 
 use crate::{
@@ -46,7 +48,18 @@ impl Condition {
     /// # Errors
     /// Any other failure of an expression that had to be evaluated.
     pub fn evaluate(&self, ctx: &Context<'_>, attrs: Option<&Value>, budget: &mut Budget) -> Result<bool, EvalError> {
-        holds(&self.node, Input { ctx, attrs }, budget)
+        holds(&self.node, Input { ctx, attrs, asked: None }, budget)
+    }
+
+    /// As [`Self::evaluate`], but notes in `asked` whether the request or the time was asked for: then the answer means nothing.
+    pub(crate) fn evaluate_ahead(
+        &self,
+        ctx: &Context<'_>,
+        attrs: Option<&Value>,
+        budget: &mut Budget,
+        asked: &Cell<bool>,
+    ) -> Result<bool, EvalError> {
+        holds(&self.node, Input { ctx, attrs, asked: Some(asked) }, budget)
     }
 
     /// What of `ctx` may be read.

@@ -21,7 +21,7 @@ pub trait Request {
     fn scheme(&self) -> &str;
     /// E.g. `HTTP/1.1`.
     fn protocol(&self) -> &str;
-    /// The declared length of the body in bytes; −1 if unknown, then reading it is a missing key.
+    /// The length of the body in bytes; −1 if unknown, then reading it fails.
     fn size(&self) -> i64;
     /// The first value of a header; `name` is lower-case.
     fn header(&self, name: &str) -> Option<Cow<'_, str>>;
@@ -35,6 +35,8 @@ pub trait Request {
     fn query_params(&self) -> &Value;
     /// A map from name to the list of all values.
     fn query_params_all(&self) -> &Value;
+    /// Whether [`Self::body`] and [`Self::body_map`] tell all there is. If not, reading them fails: nothing may pass for no body.
+    fn shows_body(&self) -> bool;
     /// The body, if it was buffered.
     fn body(&self) -> Option<&[u8]>;
     /// The body, if it was buffered and is a JSON object.

@@ -46,6 +46,9 @@ pub enum EvalError {
     /// There is no request yet, and the value depends on it.
     #[error("it depends on the request")]
     Unknown,
+    /// There is a body, and this part of it wasn't read: a rule must not take that for no body.
+    #[error("the body of this request is not shown to rules")]
+    Unread,
     /// The operator or function isn't defined for values of these types.
     #[error("`{0}` is not defined for values of these types")]
     Overload(&'static str),

@@ -4,6 +4,8 @@ mod arith;
 
 use std::{cmp::Ordering, sync::Arc};
 
+use chrono::DateTime;
+
 use crate::{
     Budget, EvalError, Map, Value,
     access::Input,
@@ -246,21 +248,22 @@ impl<'a, 'b> Machine<'a, 'b> {
     }
 
     fn call(&mut self, fun: Fun, args: &'a [Expr]) -> Result<Val<'a>, EvalError> {
-        let now = self.input.ctx.now_unix_nanos;
+        if fun == Fun::Now {
+            return Ok(Val::Own(Value::Timestamp(DateTime::from_timestamp_nanos(self.input.now_unix_nanos()))));
+        }
         let value = match args {
-            [] => builtins::call(fun, &[], now, self.budget),
             [a] => {
                 let a = self.eval(a)?;
-                builtins::call(fun, &[a.view()], now, self.budget)
+                builtins::call(fun, &[a.view()], self.budget)
             }
             [a, b] => {
                 let (a, b) = (self.eval(a)?, self.eval(b)?);
-                builtins::call(fun, &[a.view(), b.view()], now, self.budget)
+                builtins::call(fun, &[a.view(), b.view()], self.budget)
             }
             args => {
                 let args: Vec<Val<'a>> = args.iter().map(|arg| self.eval(arg)).collect::<Result<_, _>>()?;
                 let views: Vec<View<'_>> = args.iter().map(Val::view).collect();
-                builtins::call(fun, &views, now, self.budget)
+                builtins::call(fun, &views, self.budget)
             }
         };
         value.map(Val::Own)

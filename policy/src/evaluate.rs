@@ -1,7 +1,9 @@
 //! The decision over all policies that apply to a request.
 
+use std::sync::Arc;
+
 use crate::{
-    Budget, Context, EvalError, Origin, Policy,
+    Budget, Context, EvalError, Origin, Policy, RuleId,
     policy::{Rule, SLOTS},
 };
 
@@ -16,49 +18,41 @@ pub enum Effect {
 
 /// Whether a request may pass, and why.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decision<'p> {
+pub struct Decision {
     /// The answer.
     pub effect: Effect,
     /// What decided.
-    pub reason: Reason<'p>,
+    pub reason: Reason,
     /// The first ALLOW rule that was passed over because it failed, for the log.
-    pub failure: Option<Failure<'p>>,
+    pub failure: Option<Failure>,
 }
 
 /// What decided.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Reason<'p> {
+pub enum Reason {
     /// No rule matched: deny.
     NoPolicyMatch,
     /// This rule matched, or is a DENY rule that failed.
     PolicyMatch {
-        /// Where its policy comes from.
-        origin: &'p Origin,
-        /// Its name, maybe empty.
-        rule: &'p str,
-        /// Its priority.
-        priority: i32,
+        /// Which rule.
+        rule: Arc<RuleId>,
         /// Why the DENY rule failed, if it did.
         error: Option<EvalError>,
     },
     /// The policies cost too much: deny.
     BudgetExceeded {
         /// Where the policy comes from that was being evaluated.
-        origin: &'p Origin,
-        /// The rule; empty if it was an enforcement rule.
-        rule: &'p str,
+        origin: Arc<Origin>,
+        /// The rule; `None` if it was an enforcement rule.
+        rule: Option<Arc<RuleId>>,
     },
 }
 
 /// A rule that could not be evaluated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failure<'p> {
-    /// Where its policy comes from.
-    pub origin: &'p Origin,
-    /// Its name, maybe empty.
-    pub rule: &'p str,
-    /// Its priority.
-    pub priority: i32,
+pub struct Failure {
+    /// Which rule.
+    pub rule: Arc<RuleId>,
     /// Why.
     pub error: EvalError,
 }
@@ -67,51 +61,79 @@ pub struct Failure<'p> {
 /// and none is DENY. The order of `policies` has no influence on the effect.
 ///
 /// A DENY rule that fails denies, an ALLOW rule that fails doesn't match; a missing key isn't a failure but false.
-pub fn decide<'p>(policies: impl Iterator<Item = &'p Policy> + Clone, ctx: &Context<'_>) -> Decision<'p> {
-    let mut budget = Budget::new();
-    let mut enforced = Enforced::default();
-    let mut failure = None;
+/// Where one caller asks more than once, [`Plan`](crate::Plan) decides the same with less work.
+pub fn decide<'p>(policies: impl Iterator<Item = &'p Policy> + Clone, ctx: &Context<'_>) -> Decision {
+    let mut course = Course::default();
     let used = policies.clone().fold(0, |used, policy| used | policy.used());
     for slot in (0..SLOTS).filter(|slot| used & (1 << slot) != 0) {
         for (index, policy) in policies.clone().enumerate() {
             if policy.used() & (1 << slot) == 0 {
                 continue;
             }
-            match enforced.get(index, || policy.is_enforced(ctx, &mut budget)) {
+            match course.is_enforced(index, policy, ctx) {
                 Ok(true) => {}
                 Ok(false) => continue,
-                Err(_) => return exceeded(policy, "", failure),
+                Err(_) => return course.exceeded(policy, None),
             }
             for rule in policy.slot(slot) {
-                match policy.matches(rule, ctx, &mut budget) {
-                    Ok(false) => {}
-                    Ok(true) => return decided(policy, rule, None, failure),
-                    Err(EvalError::Budget) => return exceeded(policy, &rule.name, failure),
-                    Err(error) if rule.effect == Effect::Deny => return decided(policy, rule, Some(error), failure),
-                    Err(error) => {
-                        let origin = policy.origin();
-                        failure =
-                            failure.or(Some(Failure { origin, rule: &rule.name, priority: rule.priority, error }));
-                    }
+                let matches = policy.matches(rule, ctx, &mut course.budget);
+                if let Some(decision) = course.follow(policy, rule, matches) {
+                    return decision;
                 }
             }
         }
     }
-    Decision { effect: Effect::Deny, reason: Reason::NoPolicyMatch, failure }
+    course.nothing_matched()
 }
 
-fn decided<'p>(
-    policy: &'p Policy,
-    rule: &'p Rule,
-    error: Option<EvalError>,
-    failure: Option<Failure<'p>>,
-) -> Decision<'p> {
-    let reason = Reason::PolicyMatch { origin: policy.origin(), rule: &rule.name, priority: rule.priority, error };
-    Decision { effect: rule.effect, reason, failure }
+/// One decision while it is made.
+#[derive(Default)]
+pub(crate) struct Course {
+    pub budget: Budget,
+    enforced: Enforced,
+    failure: Option<Failure>,
 }
 
-fn exceeded<'p>(policy: &'p Policy, rule: &'p str, failure: Option<Failure<'p>>) -> Decision<'p> {
-    Decision { effect: Effect::Deny, reason: Reason::BudgetExceeded { origin: policy.origin(), rule }, failure }
+impl Course {
+    /// Whether this policy, the `index`th, is enforced; found out once.
+    pub(crate) fn is_enforced(&mut self, index: usize, policy: &Policy, ctx: &Context<'_>) -> Result<bool, EvalError> {
+        self.enforced.get(index, || policy.is_enforced(ctx, &mut self.budget))
+    }
+
+    /// What follows from a rule's answer: the decision, or that the next rule is asked.
+    pub(crate) fn follow(
+        &mut self,
+        policy: &Policy,
+        rule: &Rule,
+        matches: Result<bool, EvalError>,
+    ) -> Option<Decision> {
+        match matches {
+            Ok(false) => None,
+            Ok(true) => Some(self.decided(rule, None)),
+            Err(EvalError::Budget) => Some(self.exceeded(policy, Some(rule))),
+            Err(error) if rule.effect == Effect::Deny => Some(self.decided(rule, Some(error))),
+            Err(error) => {
+                self.failure.get_or_insert_with(|| Failure { rule: Arc::clone(&rule.id), error });
+                None
+            }
+        }
+    }
+
+    fn decided(&mut self, rule: &Rule, error: Option<EvalError>) -> Decision {
+        let reason = Reason::PolicyMatch { rule: Arc::clone(&rule.id), error };
+        Decision { effect: rule.effect, reason, failure: self.failure.take() }
+    }
+
+    /// The work that a decision may cost is spent.
+    pub(crate) fn exceeded(&mut self, policy: &Policy, rule: Option<&Rule>) -> Decision {
+        let reason =
+            Reason::BudgetExceeded { origin: Arc::clone(policy.origin()), rule: rule.map(|rule| Arc::clone(&rule.id)) };
+        Decision { effect: Effect::Deny, reason, failure: self.failure.take() }
+    }
+
+    pub(crate) fn nothing_matched(self) -> Decision {
+        Decision { effect: Effect::Deny, reason: Reason::NoPolicyMatch, failure: self.failure }
+    }
 }
 
 /// Which policies are enforced, by their place, found out once per decision. Allocates only for more policies than are usual.

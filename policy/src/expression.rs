@@ -29,7 +29,7 @@ impl Expression {
     /// # Errors
     /// If there is none; [`EvalError::Missing`] if it selects something that isn't there.
     pub fn evaluate(&self, ctx: &Context<'_>, attrs: Option<&Value>, budget: &mut Budget) -> Result<Value, EvalError> {
-        Machine::new(Input { ctx, attrs }, budget).eval(&self.expr).map(Val::into_value)
+        Machine::new(Input { ctx, attrs, asked: None }, budget).eval(&self.expr).map(Val::into_value)
     }
 
     /// What of `ctx` may be read.

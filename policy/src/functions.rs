@@ -9,20 +9,22 @@ pub(crate) enum Fun {
     Now,
     Size, Contains, StartsWith, EndsWith, Matches,
     CharAt, IndexOf, LastIndexOf, Join, LowerAscii, UpperAscii, ToLower, ToUpper, Replace, Split, Substring, Trim, Reverse,
+    Format, Quote,
     ToInt, ToUint, ToDouble, ToString, ToBytes, ToBool, TypeOf, Dyn, ToTimestamp, ToDuration,
     FullYear, Month, DayOfMonth, Date, DayOfWeek, DayOfYear, Hours, Minutes, Seconds, Milliseconds,
     HasAny, HasAll, Min, Max,
     Base64Encode, Base64Decode,
     Greatest, Least, Abs, Ceil, Floor, Round, Trunc, Sign, IsNan, IsInf, IsFinite, Sqrt,
+    BitAnd, BitOr, BitXor, BitNot, BitShiftLeft, BitShiftRight,
     JsonParse, JsonMarshal,
     IsIp, IsIpv4, IsIpv6, IsPrivateIp, IsIpInRange,
-    IsWeekday, IsWeekend,
+    IsWeekday, IsWeekend, IsWeekdayInTz, IsWeekendInTz,
 }
 
 /// What an argument may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[rustfmt::skip]
-pub(crate) enum Param { Any, Int, Double, Number, Str, Bytes, Timestamp, Duration, List, Sized, Bool, Json }
+pub(crate) enum Param { Any, Int, UInt, Double, Number, Str, Bytes, Timestamp, Duration, List, Sized, Bool, Json }
 
 impl Param {
     pub(crate) fn accepts(self, ty: &Ty) -> bool {
@@ -31,6 +33,7 @@ impl Param {
             Self::Any | Self::Json => true,
             Self::Bool => *ty == Ty::Bool,
             Self::Int => *ty == Ty::Int,
+            Self::UInt => *ty == Ty::UInt,
             Self::Double => *ty == Ty::Double,
             Self::Number => ty.is_number(),
             Self::Str => *ty == Ty::String,
@@ -102,7 +105,7 @@ const fn many(mut overload: Overload) -> Overload {
 #[rustfmt::skip]
 pub(crate) const OVERLOADS: &[Overload] = {
     use Answer as A;
-    use Param::{Any, Bool, Bytes, Double, Duration, Int, Json, List, Number, Sized, Str, Timestamp};
+    use Param::{Any, Bool, Bytes, Double, Duration, Int, Json, List, Number, Sized, Str, Timestamp, UInt};
     &[
         global("now", &[], A::Timestamp, Fun::Now),
         global("size", &[Sized], A::Int, Fun::Size),
@@ -132,6 +135,8 @@ pub(crate) const OVERLOADS: &[Overload] = {
         member("substring", &[Str, Int, Int], A::Str, Fun::Substring),
         member("trim", &[Str], A::Str, Fun::Trim),
         member("reverse", &[Str], A::Str, Fun::Reverse),
+        member("format", &[Str, List], A::Str, Fun::Format),
+        global("strings.quote", &[Str], A::Str, Fun::Quote),
 
         global("int", &[Number], A::Int, Fun::ToInt),
         global("int", &[Str], A::Int, Fun::ToInt),
@@ -205,6 +210,18 @@ pub(crate) const OVERLOADS: &[Overload] = {
         global("math.isInf", &[Double], A::Bool, Fun::IsInf),
         global("math.isFinite", &[Double], A::Bool, Fun::IsFinite),
         global("math.sqrt", &[Number], A::Double, Fun::Sqrt),
+        global("math.bitAnd", &[Int, Int], A::Int, Fun::BitAnd),
+        global("math.bitAnd", &[UInt, UInt], A::UInt, Fun::BitAnd),
+        global("math.bitOr", &[Int, Int], A::Int, Fun::BitOr),
+        global("math.bitOr", &[UInt, UInt], A::UInt, Fun::BitOr),
+        global("math.bitXor", &[Int, Int], A::Int, Fun::BitXor),
+        global("math.bitXor", &[UInt, UInt], A::UInt, Fun::BitXor),
+        global("math.bitNot", &[Int], A::Int, Fun::BitNot),
+        global("math.bitNot", &[UInt], A::UInt, Fun::BitNot),
+        global("math.bitShiftLeft", &[Int, Int], A::Int, Fun::BitShiftLeft),
+        global("math.bitShiftLeft", &[UInt, Int], A::UInt, Fun::BitShiftLeft),
+        global("math.bitShiftRight", &[Int, Int], A::Int, Fun::BitShiftRight),
+        global("math.bitShiftRight", &[UInt, Int], A::UInt, Fun::BitShiftRight),
 
         global("json.parse", &[Str], A::JsonObject, Fun::JsonParse),
         global("json.marshal", &[Json], A::Str, Fun::JsonMarshal),
@@ -217,6 +234,8 @@ pub(crate) const OVERLOADS: &[Overload] = {
 
         global("time.isWeekday", &[Timestamp], A::Bool, Fun::IsWeekday),
         global("time.isWeekend", &[Timestamp], A::Bool, Fun::IsWeekend),
+        global("time.isWeekdayInTZ", &[Timestamp, Str], A::Bool, Fun::IsWeekdayInTz),
+        global("time.isWeekendInTZ", &[Timestamp, Str], A::Bool, Fun::IsWeekendInTz),
     ]
 };
 
@@ -226,23 +245,13 @@ pub(crate) const NAMESPACES: &[&str] = &["base64", "cel", "json", "math", "net",
 /// Macros, for suggestions.
 pub(crate) const MACROS: &[&str] = &["has", "all", "exists", "exists_one", "map", "filter", "cel.bind"];
 
-/// Functions of the language that aren't built yet.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "format",
-    "quote",
-    "strings.quote",
-    "time.isWeekdayInTZ",
-    "time.isWeekendInTZ",
-    "math.bitAnd",
-    "math.bitOr",
-    "math.bitXor",
-    "math.bitNot",
-    "math.bitShiftLeft",
-    "math.bitShiftRight",
-];
-
 impl Fun {
-    /// Whether a second argument is a time zone.
+    /// Whether a second argument, if there is one, is a time zone.
+    pub(crate) fn has_zone(self) -> bool {
+        self.reads_calendar() || matches!(self, Fun::IsWeekdayInTz | Fun::IsWeekendInTz)
+    }
+
+    /// Whether it answers a part of the calendar or of the clock.
     pub(crate) fn reads_calendar(self) -> bool {
         use Fun::{Date, DayOfMonth, DayOfWeek, DayOfYear, FullYear, Hours, Milliseconds, Minutes, Month, Seconds};
         matches!(

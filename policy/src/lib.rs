@@ -1,6 +1,7 @@
 //! Decides requests by policy: conditions written in CEL are checked and compiled once, then evaluated often.
 //!
-//! Everything here is a pure function of its arguments: no clock, no I/O, no state between calls. See [`Policy`] and [`decide`].
+//! Everything here is a pure function of its arguments: no clock, no I/O, no state between calls. See [`Policy`], [`decide`] and,
+//! where one caller asks often, [`Plan`].
 //!
 //! An expression's way: `scan` bounds it, `parse` reads it (with the `cel` crate's parser), `lower` checks it against
 //! `schema` and turns it into the tree of `expr`, `eval` computes that over borrowed values with `builtins`.
@@ -19,6 +20,7 @@ mod expression;
 mod functions;
 mod lower;
 mod parse;
+mod plan;
 mod policy;
 mod possible;
 mod reads;
@@ -32,7 +34,8 @@ pub use context::{Context, Grpc, Request, Subject};
 pub use error::{Error, EvalError};
 pub use evaluate::{Decision, Effect, Failure, Reason, decide};
 pub use expression::Expression;
-pub use policy::{Origin, Policy};
+pub use plan::Plan;
+pub use policy::{Origin, Policy, RuleId};
 pub use possible::could_allow;
 pub use reads::Reads;
 pub use value::{Map, Type, Value};

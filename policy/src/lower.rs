@@ -1,5 +1,6 @@
 //! Checks a syntax tree against the schema and turns it into the tree that is evaluated.
 
+mod absent;
 mod calls;
 mod macros;
 mod operators;
@@ -23,6 +24,8 @@ use crate::{
     schema::Ty,
 };
 
+pub(crate) use absent::Fragile;
+
 /// How deep the evaluated tree may be: evaluation recurses on the caller's stack.
 const DEPTH_MAX: u32 = 128;
 /// Comprehensions within comprehensions.
@@ -38,6 +41,8 @@ pub(crate) struct Lowered {
     pub expr: Expr,
     pub ty: Ty,
     pub reads: Reads,
+    /// What it selects though it may not be there.
+    pub fragile: Vec<Fragile>,
 }
 
 /// Checks and lowers.
@@ -45,14 +50,25 @@ pub(crate) struct Lowered {
 /// # Errors
 /// Everything that is wrong, with positions.
 pub(crate) fn lower(parsed: &Parsed<'_>) -> Result<Lowered, Vec<Error>> {
-    let mut lowerer = Lowerer { parsed, errors: Vec::new(), scope: Vec::new(), locals: 0, depth: 0, comprehensions: 0 };
+    let mut lowerer = Lowerer {
+        parsed,
+        errors: Vec::new(),
+        scope: Vec::new(),
+        locals: 0,
+        depth: 0,
+        comprehensions: 0,
+        negations: 0,
+        found: Vec::new(),
+        asked: Vec::new(),
+    };
     let Typed { expr, ty } = lowerer.expr(&parsed.root);
     if !lowerer.errors.is_empty() {
         lowerer.errors.truncate(ERRORS_MAX);
         return Err(lowerer.errors);
     }
     let reads = paths::reads(&expr);
-    Ok(Lowered { expr, ty, reads })
+    let fragile = lowerer.fragile();
+    Ok(Lowered { expr, ty, reads, fragile })
 }
 
 /// An expression and what is known of its type.
@@ -107,6 +123,12 @@ struct Lowerer<'p, 't> {
     locals: u16,
     depth: u32,
     comprehensions: u32,
+    /// `!` and `!=` around the current place.
+    negations: u32,
+    /// Selections of what may not be there.
+    found: Vec<absent::Found>,
+    /// What `has` and `in` ask for.
+    asked: Vec<String>,
 }
 
 impl Lowerer<'_, '_> {
@@ -232,7 +254,7 @@ fn fold(typed: Typed) -> Typed {
     }
     let ctx = Context::new(0);
     let mut budget = Budget::of(FOLD_UNITS);
-    let folded = Machine::new(Input { ctx: &ctx, attrs: None }, &mut budget)
+    let folded = Machine::new(Input { ctx: &ctx, attrs: None, asked: None }, &mut budget)
         .eval(&typed.expr)
         .map(crate::value::Val::into_value);
     match folded {

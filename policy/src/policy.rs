@@ -1,11 +1,17 @@
 //! A policy: its rules in the order in which they decide.
 
+use std::{cell::Cell, ops::Range, sync::Arc};
+
 use octelium_api::{
     core::policy::{Spec, spec},
     meta::ObjectReference,
 };
 
-use crate::{Budget, Condition, Context, Effect, Error, EvalError, Reads, Value, compile::Compiler, parse};
+use crate::{
+    Budget, Condition, Context, Effect, Error, EvalError, Reads, Value,
+    compile::{Compiler, Purpose},
+    parse,
+};
 
 /// Rules, and enforcement rules, of one policy.
 const RULES_MAX: usize = 100;
@@ -30,12 +36,23 @@ pub enum Origin {
     BuiltIn(String),
 }
 
+/// A rule as logs name it. Shared, so that a decision carries it without copying.
+#[derive(Debug, PartialEq)]
+pub struct RuleId {
+    /// Where its policy comes from.
+    pub origin: Arc<Origin>,
+    /// Its name, maybe empty.
+    pub name: String,
+    /// Its priority.
+    pub priority: i32,
+}
+
 /// A compiled policy.
 #[derive(Debug)]
 pub struct Policy {
-    origin: Origin,
+    origin: Arc<Origin>,
     disabled: bool,
-    attrs: Option<Value>,
+    attrs: Value,
     /// Ordered by slot.
     rules: Box<[Rule]>,
     /// Where each slot begins in `rules`; the last is the end.
@@ -44,12 +61,12 @@ pub struct Policy {
     used: u32,
     enforcement: Box<[EnforcementRule]>,
     reads: Reads,
+    warnings: Box<[Error]>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Rule {
-    pub name: String,
-    pub priority: i32,
+    pub id: Arc<RuleId>,
     pub effect: Effect,
     condition: Condition,
 }
@@ -71,14 +88,16 @@ impl Policy {
 
     fn compile_here(policy: &Spec, origin: Origin, path: &str) -> Result<Self, Vec<Error>> {
         let mut compiler = Compiler::default();
+        let origin = Arc::new(origin);
         for (name, count) in [("rules", policy.rules.len()), ("enforcementRules", policy.enforcement_rules.len())] {
             if count > RULES_MAX {
                 return Err(vec![Error::at(format!("{path}.{name}"), "more than 100 rules")]);
             }
         }
         let rules = policy.rules.iter().enumerate();
-        let mut rules: Vec<Rule> =
-            rules.map(|(index, rule)| self::rule(&mut compiler, rule, &format!("{path}.rules[{index}]"))).collect();
+        let mut rules: Vec<Rule> = rules
+            .map(|(index, rule)| self::rule(&mut compiler, rule, &origin, &format!("{path}.rules[{index}]")))
+            .collect();
         let enforcement = policy.enforcement_rules.iter().enumerate();
         let enforcement = enforcement
             .map(|(index, rule)| enforcement_rule(&mut compiler, rule, &format!("{path}.enforcementRules[{index}]")))
@@ -96,11 +115,12 @@ impl Policy {
         Ok(Self {
             origin,
             disabled: policy.is_disabled,
-            attrs: policy.attrs.as_ref().map(Value::from_struct),
+            attrs: policy.attrs.as_ref().map_or_else(|| Value::map::<&str>([]), Value::from_struct),
             rules: rules.into(),
             starts,
             used: if policy.is_disabled { 0 } else { used },
             enforcement,
+            warnings: compiler.warnings.into(),
             reads: if policy.is_disabled { Reads::default() } else { compiler.reads },
         })
     }
@@ -110,13 +130,18 @@ impl Policy {
         self.reads
     }
 
+    /// What compiles and may not mean what it seems to.
+    pub fn warnings(&self) -> &[Error] {
+        &self.warnings
+    }
+
     /// Whether it contributes nothing.
     pub fn is_disabled(&self) -> bool {
         self.disabled
     }
 
     /// Where it comes from.
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &Arc<Origin> {
         &self.origin
     }
 
@@ -127,11 +152,36 @@ impl Policy {
 
     /// The rules of one slot.
     pub(crate) fn slot(&self, slot: usize) -> &[Rule] {
-        &self.rules[usize::from(self.starts[slot])..usize::from(self.starts[slot + 1])]
+        &self.rules[self.places(slot)]
+    }
+
+    /// Where the rules of one slot stand among all rules.
+    pub(crate) fn places(&self, slot: usize) -> Range<usize> {
+        usize::from(self.starts[slot])..usize::from(self.starts[slot + 1])
+    }
+
+    /// The rule at this place.
+    pub(crate) fn rule(&self, place: usize) -> &Rule {
+        &self.rules[place]
     }
 
     pub(crate) fn matches(&self, rule: &Rule, ctx: &Context<'_>, budget: &mut Budget) -> Result<bool, EvalError> {
-        rule.condition.evaluate(ctx, self.attrs.as_ref(), budget)
+        rule.condition.evaluate(ctx, Some(&self.attrs), budget)
+    }
+
+    /// Whether the rule matches, if neither request nor time have a say; and what finding out costs.
+    pub(crate) fn matches_ahead(&self, rule: &Rule, ctx: &Context<'_>) -> Option<(Result<bool, EvalError>, u64)> {
+        ahead(|budget, asked| rule.condition.evaluate_ahead(ctx, Some(&self.attrs), budget, asked))
+    }
+
+    /// Whether its rules count, if neither request nor time have a say; and what finding out costs.
+    pub(crate) fn is_enforced_ahead(&self, ctx: &Context<'_>) -> Option<(bool, u64)> {
+        let (enforced, cost) = ahead(|budget, asked| {
+            self.enforced_by(budget, |condition, budget| {
+                condition.evaluate_ahead(ctx, Some(&self.attrs), budget, asked)
+            })
+        })?;
+        enforced.ok().map(|enforced| (enforced, cost))
     }
 
     /// Whether anything of the request is read to find out whether its rules count.
@@ -145,12 +195,20 @@ impl Policy {
     /// # Errors
     /// Only [`EvalError::Budget`].
     pub(crate) fn is_enforced(&self, ctx: &Context<'_>, budget: &mut Budget) -> Result<bool, EvalError> {
+        self.enforced_by(budget, |condition, budget| condition.evaluate(ctx, Some(&self.attrs), budget))
+    }
+
+    fn enforced_by(
+        &self,
+        budget: &mut Budget,
+        holds: impl Fn(&Condition, &mut Budget) -> Result<bool, EvalError>,
+    ) -> Result<bool, EvalError> {
         let mut ignored = false;
         for rule in &self.enforcement {
             if ignored && !rule.enforce {
                 continue;
             }
-            match rule.condition.evaluate(ctx, self.attrs.as_ref(), budget) {
+            match holds(&rule.condition, budget) {
                 Ok(true) if rule.enforce => return Ok(true),
                 Ok(true) => ignored = true,
                 Ok(false) => {}
@@ -163,9 +221,18 @@ impl Policy {
     }
 }
 
+/// Evaluates without a request and without a time; `None` if either was asked for, or the whole budget isn't enough.
+fn ahead(
+    evaluate: impl FnOnce(&mut Budget, &Cell<bool>) -> Result<bool, EvalError>,
+) -> Option<(Result<bool, EvalError>, u64)> {
+    let (mut budget, asked) = (Budget::new(), Cell::new(false));
+    let result = evaluate(&mut budget, &asked);
+    (!asked.get() && result != Err(EvalError::Budget)).then(|| (result, Budget::UNITS - budget.left()))
+}
+
 /// Strongest priority first, and in it DENY before ALLOW.
 fn slot(rule: &Rule) -> usize {
-    let priority = usize::try_from(rule.priority + PRIORITY_MAX).expect("rule() clamps priorities");
+    let priority = usize::try_from(rule.id.priority + PRIORITY_MAX).expect("rule() clamps priorities");
     priority * 2 + usize::from(rule.effect == Effect::Allow)
 }
 
@@ -178,7 +245,7 @@ fn condition(compiler: &mut Compiler, of: Option<&octelium_api::core::Condition>
     Condition::of(node, own)
 }
 
-fn rule(compiler: &mut Compiler, rule: &spec::Rule, path: &str) -> Rule {
+fn rule(compiler: &mut Compiler, rule: &spec::Rule, origin: &Arc<Origin>, path: &str) -> Rule {
     let effect = match rule.effect() {
         spec::rule::Effect::Allow => Effect::Allow,
         spec::rule::Effect::Deny => Effect::Deny,
@@ -191,7 +258,9 @@ fn rule(compiler: &mut Compiler, rule: &spec::Rule, path: &str) -> Rule {
     if priority != rule.priority {
         compiler.errors.push(Error::at(format!("{path}.priority"), "the priority must be from -4 to 4"));
     }
-    Rule { name: rule.name.clone(), priority, effect, condition: condition(compiler, rule.condition.as_ref(), path) }
+    compiler.purpose = Some(if effect == Effect::Allow { Purpose::Opens } else { Purpose::Closes });
+    let id = RuleId { origin: Arc::clone(origin), name: rule.name.clone(), priority };
+    Rule { id: Arc::new(id), effect, condition: condition(compiler, rule.condition.as_ref(), path) }
 }
 
 fn enforcement_rule(compiler: &mut Compiler, rule: &spec::EnforcementRule, path: &str) -> EnforcementRule {
@@ -199,6 +268,8 @@ fn enforcement_rule(compiler: &mut Compiler, rule: &spec::EnforcementRule, path:
     if effect == spec::enforcement_rule::Effect::Unknown {
         compiler.errors.push(Error::at(format!("{path}.effect"), "the effect must be ENFORCE or IGNORE"));
     }
+    let ignores = effect == spec::enforcement_rule::Effect::Ignore;
+    compiler.purpose = Some(if ignores { Purpose::Opens } else { Purpose::Closes });
     let condition = condition(compiler, rule.condition.as_ref(), path);
-    EnforcementRule { enforce: effect != spec::enforcement_rule::Effect::Ignore, condition }
+    EnforcementRule { enforce: !ignores, condition }
 }

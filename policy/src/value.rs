@@ -10,6 +10,7 @@ use std::{fmt, sync::Arc};
 use chrono::{DateTime, Utc};
 
 pub(crate) use compare::{compare, equal};
+pub(crate) use convert::is_free_object;
 pub(crate) use view::{Val, View};
 
 /// A CEL value. Cloning is cheap.

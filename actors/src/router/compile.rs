@@ -14,8 +14,13 @@ use octelium_consensus::{State, Stored};
 use octelium_policy::{Condition, Expression, Reads};
 use url::Url;
 
-use super::route::{
-    Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
+use super::{
+    cors::Cors,
+    direct::Direct,
+    header_rules::HeaderRules,
+    route::{
+        Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
+    },
 };
 use crate::{policies::Library, subject::Resource};
 
@@ -47,6 +52,7 @@ pub fn check(service: &Service) -> Result<(), Vec<Problem>> {
     let spec = service.spec.clone().unwrap_or_default();
     let mut problems = Vec::new();
     configs(&spec, &mut problems);
+    cors(&spec, &mut problems);
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
@@ -59,6 +65,7 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
     let namespace = state.by_name(Kind::Namespace, namespace_name);
     let mut problems = Vec::new();
     let (config, rules) = configs(&spec, &mut problems);
+    let cors = cors(&spec, &mut problems);
 
     let authorization = spec.authorization.clone().unwrap_or_default();
     let mut collected =
@@ -100,9 +107,10 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
         reads = collected.policies.iter().fold(reads, |reads, policy| reads | policy.reads());
     }
     reads = rules.iter().fold(reads, |reads, rule| match &rule.choice {
-        Choice::Named(_) => reads | rule.condition.reads(),
+        Choice::Named(named) => reads | rule.condition.reads() | config_reads(named.as_ref()),
         Choice::Generated(expression) => reads | rule.condition.reads() | expression.reads(),
     });
+    reads |= config_reads(config.as_ref());
     let http = spec.config.as_ref().and_then(http_of);
     Some(Route {
         reference: stored.object.reference(),
@@ -117,6 +125,7 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
         policies: collected.policies,
         names_policies: collected.names_policies,
         reads,
+        cors,
         body: body(http),
         config,
         rules,
@@ -129,6 +138,16 @@ fn http_of(config: &spec::Config) -> Option<&spec::config::Http> {
         Some(spec::config::Type::Http(http)) => Some(http),
         _ => None,
     }
+}
+
+fn config_reads(config: Option<&Arc<EffectiveConfig>>) -> Reads {
+    config.map_or_else(Reads::default, |config| config.reads())
+}
+
+/// Always of the default configuration: a browser asks before anything is known that could choose another one.
+fn cors(spec: &Spec, problems: &mut Vec<Problem>) -> Option<Cors> {
+    let block = spec.config.as_ref().and_then(http_of)?.cors.as_ref()?;
+    Some(Cors::compile(block, "spec.config.http.cors", problems))
 }
 
 fn body(http: Option<&spec::config::Http>) -> Body {
@@ -206,6 +225,11 @@ pub fn generated(service: &Service, value: &serde_json::Value) -> Result<Effecti
     let Object::Service(mut parsed) = parsed else { return Err("not a configuration".into()) };
     let spec = parsed.spec.get_or_insert_default();
     let mut config = spec.config.take().unwrap_or_default();
+    if let Some(http) = http_of(&config)
+        && (http.enable_request_buffering || http.body.is_some() || http.cors.is_some())
+    {
+        return Err("http.enableRequestBuffering, http.body and http.cors can only be set in `spec.config`".into());
+    }
     if !config.parent.is_empty() {
         let parent = octelium_api::config::find(&written, &config.parent);
         let parent = parent.ok_or_else(|| format!("its parent `{}` does not exist", config.parent))?;
@@ -223,10 +247,17 @@ pub fn generated(service: &Service, value: &serde_json::Value) -> Result<Effecti
     config.name = if name.is_empty() { "generated".into() } else { name };
     let mut problems = Vec::new();
     let config = effective(&config, "config", &mut problems);
-    match problems.first() {
-        Some(problem) => Err(format!("{}: {}", problem.path, problem.message)),
-        None => Ok(config),
+    if let Some(problem) = problems.first() {
+        return Err(format!("{}: {}", problem.path, problem.message));
     }
+    let reads = config.reads();
+    let is_buffered = written.config.as_ref().and_then(http_of).is_some_and(|http| http.enable_request_buffering);
+    if (reads.body || reads.body_map) && !is_buffered {
+        return Err(
+            "its `header` reads the body, which is only there with `enableRequestBuffering` in `spec.config`".into()
+        );
+    }
+    Ok(config)
 }
 
 fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> EffectiveConfig {
@@ -251,6 +282,21 @@ fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> 
             }
         },
         path: http.and_then(|http| http.path.as_ref()).map(rewrite).unwrap_or_default(),
+        headers: http
+            .and_then(|http| http.header.as_ref())
+            .map(|block| Box::new(HeaderRules::compile(block, &format!("{path}.http.header"), problems))),
+        direct: direct(http).unwrap_or_else(|message| {
+            problems.push(Problem { path: format!("{path}.http.response.direct"), message });
+            None
+        }),
+    }
+}
+
+fn direct(http: Option<&spec::config::Http>) -> Result<Option<Direct>, String> {
+    let response = http.and_then(|http| http.response.as_ref()).and_then(|response| response.r#type.as_ref());
+    match response {
+        Some(spec::config::http::response::Type::Direct(block)) => Direct::compile(block).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use octelium_api::meta::ObjectReference;
 use octelium_policy::{Condition, Expression, Policy, Reads};
 
+use super::{cors::Cors, direct::Direct, header_rules::HeaderRules};
 use crate::subject::Resource;
 
 /// A compiled Service.
@@ -30,8 +31,10 @@ pub struct Route {
     pub access: Access,
     /// Policies of Service, Namespace and ClusterConfig, parents included.
     pub policies: Vec<Arc<Policy>>,
-    /// What those policies and the rules of dynamicConfig read.
+    /// What those policies, the rules of dynamicConfig and the expressions of configurations read.
     pub reads: Reads,
+    /// What pages of other origins may do; `None`: nothing is said about it.
+    pub cors: Option<Cors>,
     /// How its request bodies are treated.
     pub body: Body,
     /// The configuration where no rule chooses another.
@@ -91,6 +94,17 @@ pub struct EffectiveConfig {
     pub auth: UpstreamAuth,
     /// How the path changes.
     pub path: PathRewrite,
+    /// How headers change; `None`: in no other way than those of every Service.
+    pub headers: Option<Box<HeaderRules>>,
+    /// What is answered without an upstream.
+    pub direct: Option<Direct>,
+}
+
+impl EffectiveConfig {
+    /// What its expressions read.
+    pub fn reads(&self) -> Reads {
+        self.headers.as_ref().map_or_else(Reads::default, |headers| headers.reads)
+    }
 }
 
 /// Where requests go.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{Report, access, url, values};
+use super::{Report, access, cors, direct, headers, url, values};
 use crate::{
     config,
     core::service::{
@@ -24,21 +24,6 @@ const CONFIGS_MAX: usize = 1000;
 const TRUSTED_CAS_MAX: usize = 32;
 /// What a buffered body may have at most.
 const BODY_BYTES_MAX: u32 = 64 * 1024 * 1024;
-/// Headers that say where a message ends or goes; a Secret in them would break every request.
-const FRAMING_HEADERS: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-];
-
 pub(super) fn check(spec: &Spec, report: &mut Report) {
     let mode = Mode::try_from(spec.mode).unwrap_or_default();
     if spec.mode == Mode::Unset as i32 {
@@ -113,13 +98,8 @@ fn check_dynamic(dynamic: &DynamicConfig, mode: Mode, spec: &Spec, report: &mut 
             } else if !name.is_empty() && !seen.insert(name) {
                 report.add(&format!("{path}.name"), format!("`{name}` is given twice"));
             }
-            if let Some(Protocol::Http(http)) = &config.r#type
-                && http.enable_request_buffering
-            {
-                report.add(
-                    &format!("{path}.http.enableRequestBuffering"),
-                    "only `spec.config` can set this: bodies are read before a configuration is chosen",
-                );
+            if let Some(Protocol::Http(http)) = &config.r#type {
+                of_default(&format!("{path}.http"), http, report);
             }
             match parent(config, spec) {
                 Ok(None) => check_config(&path, config, mode, spec, report),
@@ -142,6 +122,20 @@ fn check_dynamic(dynamic: &DynamicConfig, mode: Mode, spec: &Spec, report: &mut 
                 Some(_) => {}
                 None => report.add(&path, "needs `configName` or `eval`"),
             }
+        }
+    }
+}
+
+/// What happens before a configuration is chosen can't be set by one.
+fn of_default(path: &str, http: &Http, report: &mut Report) {
+    for (member, is_set, when) in [
+        ("enableRequestBuffering", http.enable_request_buffering, "bodies are read"),
+        ("body", http.body.is_some(), "bodies are read"),
+        ("cors", http.cors.is_some(), "browsers' questions are answered"),
+    ] {
+        if is_set {
+            let message = format!("only `spec.config` can set this: {when} before a configuration is chosen");
+            report.add(&format!("{path}.{member}"), message);
         }
     }
 }
@@ -239,6 +233,20 @@ fn check_http(path: &str, http: &Http, spec: &Spec, report: &mut Report) {
             );
         }
     }
+    if let Some(header) = &http.header {
+        headers::check(&format!("{path}.header"), header, report);
+    }
+    if let Some(cors) = &http.cors {
+        cors::check(&format!("{path}.cors"), cors, report);
+    }
+    if let Some(response) = &http.response {
+        match &response.r#type {
+            Some(http::response::Type::Direct(direct)) => {
+                direct::check(&format!("{path}.response.direct"), direct, report);
+            }
+            None => report.add(&format!("{path}.response"), "needs `direct`"),
+        }
+    }
 }
 
 fn check_auth(path: &str, auth: &http::Auth, report: &mut Report) {
@@ -266,15 +274,7 @@ fn check_auth(path: &str, auth: &http::Auth, report: &mut Report) {
             let value = custom.value.as_ref().and_then(|value| value.r#type.as_ref());
             secret("custom.value", value.map(|auth::custom::value::Type::FromSecret(name)| name));
             let path = format!("{path}.custom.header");
-            let header = custom.header.to_ascii_lowercase();
-            if header.is_empty() {
-                report.add(&path, "missing");
-            } else if !header.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
-                report.add(&path, "not the name of a header");
-            } else if FRAMING_HEADERS.contains(&header.as_str()) || header.starts_with("x-octelium-") {
-                report.add(&path, format!("the gateway itself sets `{header}`"));
-            }
-            report.length(&path, &custom.header, 256);
+            headers::credential_name(&path, &custom.header, report);
         }
         Some(auth::Type::Oauth2ClientCredentials(_) | auth::Type::Sigv4(_)) => {}
     }

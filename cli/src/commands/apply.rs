@@ -198,6 +198,11 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments, documents: Vec<Do
         Err(error) => return Err(explain(error, &documents, &targets)),
     };
     let index = answer.index;
+    for result in &answer.results {
+        for warning in &result.warnings {
+            output::warning(&format!("{} {}: {warning}", result.kind, result.name));
+        }
+    }
     let report = report::Report::new(targets, answer, arguments.dry_run)
         .context("the change was accepted, but the server's answer makes no sense")?;
     let text = match arguments.out {

@@ -81,17 +81,18 @@ pub async fn apply(inner: &Inner, actor: &Actor, request: ApplyRequest) -> Resul
     let prepared = tokio::task::spawn_blocking(move || prepare(changes, now))
         .await
         .map_err(|_| Status::unavailable("the check was interrupted"))?;
+    let warnings: Vec<Vec<String>> = prepared.iter().map(warnings_of).collect();
 
     if dry_run {
         let mut plan = store.plan(actor);
         let ids = enter(&mut plan, &prepared)?;
         let mut finished = plan.finish(&store.sealing)?;
         unstamp(&mut finished);
-        return Ok(ApplyResponse { results: results(&ids, &finished), index: 0 });
+        return Ok(ApplyResponse { results: results(&ids, &finished, &warnings), index: 0 });
     }
     if request_id.is_empty() {
         let done = store.change(actor, |plan| enter(plan, &prepared)).await?;
-        let results = results(&done.value, &done.finished);
+        let results = results(&done.value, &done.finished, &warnings);
         return Ok(ApplyResponse { results, index: done.index });
     }
 
@@ -117,7 +118,7 @@ pub async fn apply(inner: &Inner, actor: &Actor, request: ApplyRequest) -> Resul
             if finished.writes.is_empty() {
                 return;
             }
-            let mut answer = ApplyResponse { results: results(ids, finished), index: 0 };
+            let mut answer = ApplyResponse { results: results(ids, finished, &warnings), index: 0 };
             if answer.encoded_len() > ANSWER_BYTES_MAX {
                 answer.results.iter_mut().for_each(|result| {
                     result.before.clear();
@@ -132,7 +133,7 @@ pub async fn apply(inner: &Inner, actor: &Actor, request: ApplyRequest) -> Resul
     );
     match done.await {
         Ok(done) => {
-            let results = results(&done.value.0, &done.finished);
+            let results = results(&done.value.0, &done.finished, &warnings);
             Ok(ApplyResponse { results, index: done.index })
         }
         Err(Stop::Repeated(answer)) => {
@@ -210,9 +211,17 @@ fn enter(plan: &mut Plan, prepared: &[Result<Prepared, Violation>]) -> Result<Ve
     Ok(ids)
 }
 
-fn results(ids: &[Id], finished: &Finished) -> Vec<ChangeResult> {
+fn warnings_of(change: &Result<Prepared, Violation>) -> Vec<String> {
+    match change {
+        Ok(Prepared::Put(draft, _)) => draft.warnings().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// `ids` and `warnings` are in the order of the changes.
+fn results(ids: &[Id], finished: &Finished, warnings: &[Vec<String>]) -> Vec<ChangeResult> {
     let mut results = Vec::with_capacity(ids.len());
-    for (kind, uid) in ids {
+    for ((kind, uid), warnings) in ids.iter().zip(warnings) {
         let Some(touched) = finished.touched.get(&(*kind, uid.clone())) else { continue };
         let operation = match (&touched.before, &touched.after) {
             (_, None) => Operation::Deleted,
@@ -228,6 +237,7 @@ fn results(ids: &[Id], finished: &Finished) -> Vec<ChangeResult> {
             operation: operation.into(),
             before: before.map(octelium_api::Object::encode).unwrap_or_default(),
             after: touched.after.as_ref().map(octelium_api::Object::encode).unwrap_or_default(),
+            warnings: warnings.clone(),
         });
     }
     results

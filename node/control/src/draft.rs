@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::refusal::Violation;
 
+/// More warnings about one document help nobody.
+const WARNINGS_MAX: usize = 20;
+
 /// See the module.
 pub struct Draft {
     /// In front of the paths of its fields, e.g. `changes[3].`.
@@ -25,6 +28,7 @@ pub struct Draft {
     pub secret: Option<Zeroizing<Vec<u8>>>,
     violations: Vec<Violation>,
     lacks_data: Vec<Violation>,
+    warnings: Vec<String>,
 }
 
 impl Draft {
@@ -33,9 +37,10 @@ impl Draft {
         let path = path.into();
         let mut list = validate::check(&object, now);
         list.extend(validate::unsupported(&object));
+        let mut warnings = Vec::new();
         // What the server can't serve is told once, not also as what it can't compile.
         if list.is_empty() {
-            list = compile(&object);
+            list = compile(&object, &mut warnings);
         }
         let mut seen = HashSet::new();
         let told =
@@ -51,13 +56,18 @@ impl Draft {
             _ => None,
         };
         clean(&mut object);
-        Self { path, object, secret, violations, lacks_data }
+        Self { path, object, secret, violations, lacks_data, warnings }
     }
 
     /// Gives it the data that it was stored with, see [`crate::seal::open_data`].
     pub fn set_data(&mut self, data: Vec<u8>) {
         self.secret = Some(Zeroizing::new(data));
         self.lacks_data.clear();
+    }
+
+    /// What is fine and may not mean what it seems to.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The path of a field of this document.
@@ -103,14 +113,14 @@ fn take_data(secret: &mut Secret) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// Compiles every expression of the document, as those who will evaluate it do.
-fn compile(object: &Object) -> Vec<validate::Violation> {
+fn compile(object: &Object, warnings: &mut Vec<String>) -> Vec<validate::Violation> {
     let mut found = Vec::new();
     if let Object::Policy(policy) = object {
-        found.extend(policy_errors(policy.spec.as_ref(), "spec"));
+        found.extend(policy_errors(policy.spec.as_ref(), "spec", warnings));
     }
     for (index, inline) in object.inline_policies().iter().enumerate() {
         let path = format!("spec.authorization.inlinePolicies[{index}].spec");
-        found.extend(policy_errors(inline.spec.as_ref(), &path));
+        found.extend(policy_errors(inline.spec.as_ref(), &path, warnings));
     }
     if let Object::Service(service) = object
         && let Err(problems) = router::compile::check(service)
@@ -122,10 +132,17 @@ fn compile(object: &Object) -> Vec<validate::Violation> {
     found
 }
 
-fn policy_errors(spec: Option<&policy::Spec>, path: &str) -> Vec<validate::Violation> {
+fn policy_errors(spec: Option<&policy::Spec>, path: &str, warnings: &mut Vec<String>) -> Vec<validate::Violation> {
     let spec = spec.cloned().unwrap_or_default();
     let origin = Origin::BuiltIn("a draft".to_owned());
-    let errors = Policy::compile(&spec, origin, path).err().unwrap_or_default();
+    let errors = match Policy::compile(&spec, origin, path) {
+        Ok(policy) => {
+            let told = policy.warnings().iter().take(WARNINGS_MAX.saturating_sub(warnings.len()));
+            warnings.extend(told.map(|warning| format!("{}: {}", warning.path, sentence(warning))));
+            Vec::new()
+        }
+        Err(errors) => errors,
+    };
     errors
         .into_iter()
         .map(|error| validate::Violation { path: error.path.clone(), message: sentence(&error) })

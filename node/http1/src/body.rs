@@ -163,7 +163,7 @@ impl Body {
     }
 
     /// A second copy of this body, if it can be sent twice.
-    pub(crate) fn replay(&self) -> Option<Self> {
+    pub fn replay(&self) -> Option<Self> {
         match &self.kind {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(bytes) => Some(Self::full(bytes.clone())),

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Length of an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
-pub(crate) const LENGTH: usize = 29;
+pub const LENGTH: usize = 29;
 
 thread_local! {
     static CACHED: Cell<(u64, [u8; LENGTH])> = const { Cell::new((u64::MAX, [0; LENGTH])) };
@@ -12,7 +12,7 @@ thread_local! {
 
 /// The current date in the header's form.
 #[allow(clippy::disallowed_methods, reason = "the header tells the wall clock's time; nothing is decided by it")]
-pub(crate) fn now() -> [u8; LENGTH] {
+pub fn now() -> [u8; LENGTH] {
     // A clock before 1970 is a broken clock; the epoch is as good an answer as any.
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (cached, text) = CACHED.get();

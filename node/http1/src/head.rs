@@ -6,7 +6,7 @@
 
 pub(crate) mod facts;
 pub(crate) mod framing;
-pub(crate) mod host;
+pub mod host;
 pub(crate) mod request;
 pub(crate) mod response;
 #[cfg(test)]

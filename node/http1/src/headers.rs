@@ -149,6 +149,15 @@ impl Headers {
         self.push(name.as_str(), value.as_bytes());
     }
 
+    /// Adds a line, unless the value has a control byte other than the tab; whether it did.
+    pub fn try_append(&mut self, name: &HeaderName, value: &[u8]) -> bool {
+        let is_valid = value.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t');
+        if is_valid {
+            self.push(name.as_str(), value);
+        }
+        is_valid
+    }
+
     /// Adds the lines of this name that `from` has.
     pub fn copy(&mut self, name: impl AsRef<str>, from: &Self) {
         for value in from.get_all(name.as_ref()) {

@@ -36,3 +36,12 @@ pub use message::{Request, Response};
 pub use pool::Pool;
 pub use server::{Handler, Refusal, ServeError, serve};
 pub use upgrade::{Observe, Upgrade};
+
+/// What the HTTP/2 engine has in common with this one.
+pub mod shared {
+    pub use crate::date::now as date;
+    pub use crate::head::framing::decimal;
+    pub use crate::head::host;
+    pub use crate::head::trailers::is_allowed as trailer_is_allowed;
+    pub use crate::timer::Timer;
+}

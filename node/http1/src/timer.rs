@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// See the module; one deadline at a time.
 #[derive(Default)]
-pub(crate) struct Timer {
+pub struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     due: Option<Instant>,
 }
 
 impl Timer {
     /// Forgets the deadline; the armed timer stays and at worst wakes the task once for nothing.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.due = None;
     }
 
     /// Sets the deadline unless one is running, and is ready when it has passed.
-    pub(crate) fn poll_after(&mut self, after: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_after(&mut self, after: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let due = *self.due.get_or_insert_with(|| Instant::now() + after);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if sleep.deadline() > due {

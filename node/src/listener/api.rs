@@ -9,18 +9,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use octelium_actors::router::Access;
 use octelium_control::{Caller, ClientInfo};
 use octelium_http1::{Body, Drain, Headers, Interims};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
 use crate::{
     control_door::is_api_host,
     proxy::{
-        Now, Proxy, authenticate, authorize,
+        Connection, Now, Proxy, authenticate, authorize,
         context::{GrpcName, RequestContext},
-        exchange::{Exchange, Peer},
+        exchange::Exchange,
+        header_rules::Made,
         respond::{self, Rejection},
+        trace::Trace,
     },
     telemetry::access_log::{Observed, Pending},
 };
@@ -29,10 +30,14 @@ use crate::{
 const AUTH_PACKAGE: &str = "octelium.api.main.auth.v1";
 
 /// Serves one connection to its end.
-pub async fn serve(stream: TlsStream<TcpStream>, proxy: Rc<Proxy>, peer: Rc<Peer>, drain: Drain) {
+pub async fn serve<IO>(stream: IO, connection: Rc<Connection>, drain: Drain)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let peer = connection.peer.clone();
     let service = service_fn(|request| {
-        let (proxy, peer) = (proxy.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(call(&proxy, &peer, request).await) }
+        let connection = connection.clone();
+        async move { Ok::<_, std::convert::Infallible>(call(&connection, request).await) }
     });
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -69,15 +74,19 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 
 type Answer = Response<Observed<tonic::body::Body>>;
 
-async fn call(proxy: &Rc<Proxy>, peer: &Rc<Peer>, request: Request<Incoming>) -> Answer {
+async fn call(connection: &Connection, request: Request<Incoming>) -> Answer {
     let now = Now::read();
+    let proxy = &connection.proxy;
     let (parts, body) = request.into_parts();
+    let headers = Headers::from(&parts.headers);
+    let peer = connection.peer_of(&headers);
     let host = parts.uri.host().unwrap_or_default().to_ascii_lowercase();
     let path = parts.uri.path().to_owned();
     let user_agent =
         parts.headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let exchange = Exchange {
         id: proxy.next_id(),
+        trace: Trace::of(&headers, connection.hop.is_some(), &proxy.random),
         started: now.time,
         peer: peer.clone(),
         method: parts.method.clone(),
@@ -85,20 +94,27 @@ async fn call(proxy: &Rc<Proxy>, peer: &Rc<Peer>, request: Request<Incoming>) ->
         decoded_path: None,
         target: path.clone().into(),
         version: parts.version,
-        headers: Headers::from(&parts.headers),
+        headers,
         request_bytes: 0,
         body: Body::empty(),
         wants_websocket: false,
         interims: Interims::default(),
         buffered: None,
         body_map: None,
+        page: None,
         route: None,
         session: None,
         verdict: None,
         config: None,
+        made: Made::default(),
         rejection: None,
+        place: None,
     };
     let mut pending = Pending::new(&proxy.access_log, exchange);
+    if let Err(rejection) = connection.take_place(pending.exchange()) {
+        let status = Status::resource_exhausted("too many calls are under way; try again");
+        return refuse(pending, Refused { status, rejection });
+    }
     let caller = match admit(proxy, pending.exchange(), &path, now) {
         Ok(caller) => caller,
         Err(refusal) => return refuse(pending, refusal),

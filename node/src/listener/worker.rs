@@ -1,12 +1,23 @@
 //! One worker: a thread, its runtime, its listeners, its connections.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 
+use bytes::BytesMut;
 use octelium_actors::Views;
 use octelium_consensus::SealingKey;
 use octelium_control::Control;
-use octelium_http1::{Drain, Limits, Pool, PoolLimits, serve};
+use octelium_http1::{Drain, Limits, Pool, PoolLimits};
+use octelium_http2::ServeError;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::{Builder, Handle},
     sync::{Notify, watch},
@@ -16,12 +27,16 @@ use tokio::{
 use super::{
     accept::{Admitted, Connections},
     api,
+    opening::Replayed,
+    proxy_protocol,
     tls::Tls,
 };
 use crate::{
+    client_address::Networks,
+    config::Listen,
     control_door::ControlDoor,
     proxy::{
-        Connection, Proxy,
+        Connection, Hop, Proxy,
         authenticate::Tokens,
         configure::Generated,
         exchange::Peer,
@@ -29,6 +44,7 @@ use crate::{
             Forwarder,
             connect::{Dialer, Overrides},
         },
+        random::Random,
         secrets::Secrets,
     },
     telemetry::access_log::{AccessLog, FLUSH_EVERY, LogQueue},
@@ -54,6 +70,8 @@ pub struct Parts {
     pub tls: Tls,
     /// Limits of callers' connections.
     pub limits: Limits,
+    /// The same where they speak HTTP/2.
+    pub http2: octelium_http2::Limits,
     /// Limits of upstream connections.
     pub pool: PoolLimits,
     /// Names that DNS isn't asked for.
@@ -62,16 +80,22 @@ pub struct Parts {
     pub connections: Arc<Connections>,
     /// For a whole request, if that is limited.
     pub request_timeout: Option<Duration>,
+    /// For the TLS handshake, and before that for a PROXY header.
+    pub handshake_timeout: Duration,
+    /// Who may send a PROXY header.
+    pub balancers: Arc<Networks>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub hops: Arc<Networks>,
     /// How long requests under way may take once draining.
     pub drain_timeout: Duration,
 }
 
-/// A listening socket, and whether callers speak TLS on it.
+/// A listening socket.
 pub struct Door {
     /// Listening, not blocking.
     pub listener: std::net::TcpListener,
-    /// Whether callers speak TLS.
-    pub is_tls: bool,
+    /// What is spoken there.
+    pub listen: Listen,
 }
 
 /// Starts a worker. It ends after `draining` turned true and its connections ended or ran out of time; `ended` is told
@@ -109,6 +133,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
         access_log: access_log.clone(),
         request_timeout: parts.request_timeout,
         control: ControlDoor::new(parts.control.clone(), parts.control_runtime.clone()),
+        random: Random::default(),
         id_high: uuid::Uuid::new_v4().as_u64_pair().0,
         id_low: Cell::new(0),
     });
@@ -131,7 +156,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     let mut acceptors = Vec::new();
     for door in doors {
         let listener = TcpListener::from_std(door.listener)?;
-        acceptors.push(tokio::task::spawn_local(accept(server.clone(), listener, door.is_tls)));
+        acceptors.push(tokio::task::spawn_local(accept(server.clone(), listener, door.listen)));
     }
     // An error means that the sender is gone, and with it the node: stop as well.
     draining.wait_for(|draining| *draining).await.ok();
@@ -197,13 +222,20 @@ impl Drop for BusyGuard {
     }
 }
 
-async fn accept(server: Rc<Server>, listener: TcpListener, is_tls: bool) {
+async fn accept(server: Rc<Server>, listener: TcpListener, listen: Listen) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                // Over the limit: closed at once, before it costs anything.
-                let Some(admitted) = server.parts.connections.admit(address.ip()) else { continue };
-                tokio::task::spawn_local(connection(server.clone(), stream, address, is_tls, admitted));
+                // Whom we don't know can't speak for others; over the limit: closed at once, before it costs anything.
+                if listen.is_proxied && !server.parts.balancers.contains(address.ip()) {
+                    tracing::debug!(client = %address, "not a source of PROXY headers");
+                    continue;
+                }
+                let Some(mut admitted) = server.parts.connections.admit() else { continue };
+                if !listen.is_proxied && !admitted.is_of(address.ip(), server.parts.hops.contains(address.ip())) {
+                    continue;
+                }
+                tokio::task::spawn_local(connection(server.clone(), stream, address, listen, admitted));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others must end first.
@@ -214,30 +246,77 @@ async fn accept(server: Rc<Server>, listener: TcpListener, is_tls: bool) {
     }
 }
 
-async fn connection(server: Rc<Server>, stream: TcpStream, address: SocketAddr, is_tls: bool, admitted: Admitted) {
+async fn connection(server: Rc<Server>, stream: TcpStream, address: SocketAddr, listen: Listen, admitted: Admitted) {
     let _busy = BusyGuard::new(&server);
-    let _admitted = admitted;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended at once");
         return;
     }
-    let peer = Rc::new(Peer { ip: address.ip().to_canonical().to_string().into(), is_tls });
-    let handler = Connection { proxy: server.proxy.clone(), peer };
-    let result = if is_tls {
-        match server.parts.tls.accept(stream).await {
-            Ok(accepted) if accepted.is_api => {
-                return api::serve(accepted.stream, handler.proxy, handler.peer, server.drain.clone()).await;
-            }
-            Ok(accepted) => serve(accepted.stream, &server.parts.limits, &handler, &server.drain).await,
+    let (mut io, mut ip, mut admitted) = (Replayed::new(stream), address.ip(), admitted);
+    if listen.is_proxied {
+        let header = tokio::time::timeout(server.parts.handshake_timeout, proxy_protocol::read(&mut io)).await;
+        match header.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(source) => ip = source.map_or(ip, |source| source.ip()),
             Err(error) => {
-                tracing::debug!(%error, client = %handler.peer.ip, "a TLS handshake failed");
+                tracing::debug!(%error, client = %address, "a PROXY header was refused");
                 return;
             }
         }
-    } else {
-        serve(stream, &server.parts.limits, &handler, &server.drain).await
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, client = %handler.peer.ip, "a connection ended early");
+        if !admitted.is_of(ip, server.parts.hops.contains(ip)) {
+            return;
+        }
+    }
+    let ip = ip.to_canonical();
+    let handler = Rc::new(Connection {
+        proxy: server.proxy.clone(),
+        peer: Rc::new(Peer { ip: ip.to_string().into(), is_tls: listen.is_tls }),
+        admitted: Rc::new(admitted),
+        hop: hop(&server, ip),
+    });
+    if !listen.is_tls {
+        let begins = begins_http2(&server, &mut io);
+        // Nothing was promised to whom nothing was asked by.
+        let begins = tokio::select! { begins = begins => begins, () = server.drain.fired() => None };
+        let Some(is_http2) = begins else { return };
+        return serve(&server, io, &handler, is_http2).await;
+    }
+    match server.parts.tls.accept(io).await {
+        Ok(accepted) if accepted.is_api => api::serve(accepted.stream, handler, server.drain.clone()).await,
+        Ok(accepted) => serve(&server, accepted.stream, &handler, accepted.is_http2).await,
+        Err(error) => tracing::debug!(%error, client = %handler.peer.ip, "a TLS handshake failed"),
+    }
+}
+
+fn hop(server: &Server, address: IpAddr) -> Option<Hop> {
+    let trusted = &server.parts.hops;
+    trusted.contains(address).then(|| Hop { address, trusted: trusted.clone() })
+}
+
+/// Waits for the caller's first bytes, and says whether they are HTTP/2; `None`: they don't come.
+async fn begins_http2(server: &Server, io: &mut Replayed<TcpStream>) -> Option<bool> {
+    let Limits { idle_timeout, head_timeout, .. } = server.parts.limits;
+    let mut seen = BytesMut::new();
+    if tokio::time::timeout(idle_timeout, io.look(&mut seen)).await.ok()?.ok()? == 0 {
+        return None;
+    }
+    // Half a preface that isn't completed in time is a bad request to the HTTP/1.1 engine.
+    let begins = tokio::time::timeout(head_timeout, io.begins_http2(&mut seen)).await.unwrap_or(Ok(false)).ok()?;
+    io.put_back(seen);
+    Some(begins)
+}
+
+async fn serve<IO>(server: &Server, io: IO, handler: &Connection, is_http2: bool)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let client = &handler.peer.ip;
+    if is_http2 {
+        match octelium_http2::serve(io, &server.parts.http2, handler, &server.drain).await {
+            Ok(()) => {}
+            Err(error @ ServeError::Flood(_)) => tracing::warn!(%error, %client, "a connection was cut off"),
+            Err(error) => tracing::debug!(%error, %client, "a connection ended early"),
+        }
+    } else if let Err(error) = octelium_http1::serve(io, &server.parts.limits, handler, &server.drain).await {
+        tracing::debug!(%error, %client, "a connection ended early");
     }
 }

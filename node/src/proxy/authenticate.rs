@@ -10,7 +10,7 @@ use octelium_actors::{
     sessions::{SessionEntry, Sessions},
 };
 use octelium_consensus::SealingKey;
-use octelium_control::token::{Token, TokenKeys, TokenKind};
+use octelium_control::token::{Token, TokenError, TokenKeys, TokenKind};
 use octelium_http1::Headers;
 
 use super::{
@@ -50,10 +50,19 @@ impl Tokens {
         Self { sealing, inner: RefCell::default() }
     }
 
-    /// The token in `text`, if its signature is ours; its expiry is checked each time.
-    fn verify(&self, text: &str, routes: &Routes, now_unix: i64) -> Result<Token, String> {
+    /// Whether `text` is a token of this cluster, of whatever kind, and whether or not it still counts.
+    pub fn is_ours(&self, text: &str, routes: &Routes) -> bool {
         let mut inner = self.inner.borrow_mut();
-        let inner = &mut *inner;
+        if self.refresh(&mut inner, routes).is_err() || inner.young.contains_key(text) || inner.old.contains_key(text) {
+            return true;
+        }
+        let Some(keys) = &inner.keys else { return true };
+        let verified = keys.verify(text, TokenKind::Access, 0);
+        // Forged ones too: nothing that names a key of ours is meant for anybody else.
+        !matches!(verified, Err(TokenError::Malformed | TokenError::UnknownKey))
+    }
+
+    fn refresh(&self, inner: &mut Inner, routes: &Routes) -> Result<(), String> {
         if !inner.sealed.as_ref().is_some_and(|sealed| Arc::ptr_eq(sealed, &routes.keys)) {
             // A key that was taken away must not live on in verified tokens.
             *inner = Inner::default();
@@ -61,6 +70,14 @@ impl Tokens {
             inner.keys = Some(keys);
             inner.sealed = Some(routes.keys.clone());
         }
+        Ok(())
+    }
+
+    /// The token in `text`, if its signature is ours; its expiry is checked each time.
+    fn verify(&self, text: &str, routes: &Routes, now_unix: i64) -> Result<Token, String> {
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        self.refresh(inner, routes)?;
         let known = inner.young.get(text).or_else(|| inner.old.get(text)).copied();
         if let Some(token) = known {
             return if now_unix < token.expires_unix { Ok(token) } else { Err("the token is expired".into()) };

@@ -1,11 +1,14 @@
 //! Gates in their order, then policies; nothing allows by default.
 
+use std::{cell::RefCell, sync::Arc};
+
 use octelium_actors::{
+    plans::Plans,
     router::{Access, Route},
     sessions::{SessionEntry, scope},
 };
 use octelium_api::core::session::{spec::State, status};
-use octelium_policy::{Effect, Grpc, decide};
+use octelium_policy::Grpc;
 
 use super::{
     context::RequestContext,
@@ -13,10 +16,15 @@ use super::{
     exchange::Exchange,
 };
 
+thread_local! {
+    /// What this thread's last callers have left to decide.
+    static PLANS: RefCell<Plans> = RefCell::default();
+}
+
 /// Decides about a request whose caller is known (or needn't be).
 pub fn decide_request(
     exchange: &Exchange,
-    route: &Route,
+    route: &Arc<Route>,
     context: &RequestContext<'_>,
     now_unix_nanos: i64,
 ) -> Verdict {
@@ -24,18 +32,14 @@ pub fn decide_request(
     if route.access == Access::Anonymous {
         return Verdict { is_allowed: true, reason: Reason::Anonymous };
     }
-    let session = exchange.session.as_deref();
+    let session = exchange.session.as_ref();
     if let Some(session) = session
         && let Some(reason) = gate(session, route.is_public, &route.reference.name, context.grpc())
     {
         return Verdict { is_allowed: false, reason };
     }
-    let seen = octelium_actors::context_of(route, session, Some(context), now_unix_nanos);
-    let of_caller = session.map(|session| session.user.policies.iter().chain(&session.policies)).into_iter().flatten();
-    let policies = route.policies.iter().chain(of_caller).map(AsRef::as_ref);
-    let decision = decide(policies, &seen);
-    let is_allowed = decision.effect == Effect::Allow;
-    Verdict { is_allowed, reason: Reason::from(decision.reason) }
+    let seen = octelium_actors::context_of(route, session.map(AsRef::as_ref), Some(context), now_unix_nanos);
+    PLANS.with_borrow_mut(|plans| plans.decide(route, session, &seen)).into()
 }
 
 /// The first gate that is shut. Expiry and dead tokens were refused before: such a caller isn't authenticated.
@@ -69,8 +73,6 @@ fn gate(session: &SessionEntry, is_public: bool, service: &str, grpc: Option<Grp
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use octelium_actors::{
         sessions::{UserEntry, entry::CredentialState},
         subject::{Resource, ResourceList},

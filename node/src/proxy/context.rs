@@ -63,6 +63,11 @@ impl<'a> RequestContext<'a> {
         Self { exchange, protocol, grpc, headers, headers_all, params, params_all }
     }
 
+    /// Whether the body is a gRPC message, which the exchange doesn't hold.
+    fn is_message(&self) -> bool {
+        self.grpc.is_some()
+    }
+
     fn params(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
         url::form_urlencoded::parse(self.exchange.query().unwrap_or_default().as_bytes())
     }
@@ -125,6 +130,7 @@ impl Request for RequestContext<'_> {
     fn size(&self) -> i64 {
         match &self.exchange.buffered {
             Some(body) => i64::try_from(body.len()).unwrap_or(i64::MAX),
+            None if self.is_message() => -1,
             None => self.exchange.body.length().map_or(-1, |length| i64::try_from(length).unwrap_or(i64::MAX)),
         }
     }
@@ -153,6 +159,10 @@ impl Request for RequestContext<'_> {
 
     fn query_params_all(&self) -> &Value {
         self.params_all.get_or_init(|| lists(self.params()))
+    }
+
+    fn shows_body(&self) -> bool {
+        self.exchange.buffered.is_some() || self.exchange.body.is_end() && !self.is_message()
     }
 
     fn body(&self) -> Option<&[u8]> {

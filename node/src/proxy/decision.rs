@@ -1,7 +1,9 @@
 //! What was decided about a request and why, for its access-log record.
 
+use std::sync::Arc;
+
 use octelium_api::core::session;
-use octelium_policy::Origin;
+use octelium_policy::{Decision, Effect, EvalError, Origin, RuleId};
 
 /// The decision.
 #[derive(Debug, Clone)]
@@ -17,21 +19,27 @@ pub struct Verdict {
 pub enum Reason {
     /// The Service asks for nothing.
     Anonymous,
+    /// A browser only asked what it may send.
+    CorsPreflight,
     /// A rule decided.
     PolicyMatch {
-        /// Whose rule.
-        origin: Origin,
-        /// Its name, if it has one.
-        rule: String,
-        /// Its priority.
-        priority: i32,
+        /// Which rule, and whose.
+        rule: Arc<RuleId>,
         /// What went wrong in it, if that decided.
-        error: Option<String>,
+        error: Option<EvalError>,
     },
     /// No rule allowed it.
-    NoPolicyMatch,
+    NoPolicyMatch {
+        /// The first rule that could have, and failed.
+        failure: Option<(Arc<RuleId>, EvalError)>,
+    },
     /// The rules cost too much to evaluate.
-    PolicyBudget,
+    PolicyBudget {
+        /// Whose rules were being evaluated.
+        origin: Arc<Origin>,
+        /// The rule, if it wasn't one that says whether the policy is enforced.
+        rule: Option<Arc<RuleId>>,
+    },
     /// The Session waits for approval or was rejected.
     SessionNotActive(session::spec::State),
     /// The Session was suspended.
@@ -50,18 +58,16 @@ pub enum Reason {
     ScopeUnauthorized,
 }
 
-impl From<octelium_policy::Reason<'_>> for Reason {
-    fn from(reason: octelium_policy::Reason<'_>) -> Self {
-        match reason {
-            octelium_policy::Reason::NoPolicyMatch => Self::NoPolicyMatch,
-            octelium_policy::Reason::PolicyMatch { origin, rule, priority, error } => Self::PolicyMatch {
-                origin: origin.clone(),
-                rule: rule.to_owned(),
-                priority,
-                error: error.map(|error| error.to_string()),
-            },
-            octelium_policy::Reason::BudgetExceeded { .. } => Self::PolicyBudget,
-        }
+impl From<Decision> for Verdict {
+    fn from(decision: Decision) -> Self {
+        let reason = match decision.reason {
+            octelium_policy::Reason::NoPolicyMatch => {
+                Reason::NoPolicyMatch { failure: decision.failure.map(|failure| (failure.rule, failure.error)) }
+            }
+            octelium_policy::Reason::PolicyMatch { rule, error } => Reason::PolicyMatch { rule, error },
+            octelium_policy::Reason::BudgetExceeded { origin, rule } => Reason::PolicyBudget { origin, rule },
+        };
+        Self { is_allowed: decision.effect == Effect::Allow, reason }
     }
 }
 
@@ -70,9 +76,10 @@ impl Reason {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Anonymous => "ANONYMOUS",
+            Self::CorsPreflight => "CORS_PREFLIGHT",
             Self::PolicyMatch { .. } => "POLICY_MATCH",
-            Self::NoPolicyMatch => "NO_POLICY_MATCH",
-            Self::PolicyBudget => "POLICY_BUDGET",
+            Self::NoPolicyMatch { .. } => "NO_POLICY_MATCH",
+            Self::PolicyBudget { .. } => "POLICY_BUDGET",
             Self::SessionNotActive(_) => "SESSION_NOT_ACTIVE",
             Self::SessionLocked => "SESSION_LOCKED",
             Self::UserLocked => "USER_LOCKED",

@@ -10,7 +10,8 @@ use octelium_actors::{
 use octelium_http1::{Body, Headers, Interims};
 use octelium_policy::Value;
 
-use super::{decision::Verdict, respond::Rejection};
+use super::{cors::Page, decision::Verdict, header_rules::Made, respond::Rejection, trace::Trace};
+use crate::listener::accept::Request as Place;
 
 /// The connection that a request came over.
 pub struct Peer {
@@ -24,6 +25,8 @@ pub struct Peer {
 pub struct Exchange {
     /// Identifies the exchange in the access log and towards the caller.
     pub id: Id,
+    /// What it is called elsewhere.
+    pub trace: Trace,
     /// When its head was read.
     pub started: SystemTime,
     /// Who sent it.
@@ -52,6 +55,8 @@ pub struct Exchange {
     pub buffered: Option<bytes::Bytes>,
     /// The body as a JSON object, if a rule reads it.
     pub body_map: Option<Value>,
+    /// The page of another origin that it is made for.
+    pub page: Option<Box<Page>>,
     /// The Service.
     pub route: Option<Arc<Route>>,
     /// The caller.
@@ -60,8 +65,12 @@ pub struct Exchange {
     pub verdict: Option<Verdict>,
     /// The chosen configuration.
     pub config: Option<Arc<EffectiveConfig>>,
+    /// The headers that the configuration's expressions made.
+    pub made: Made,
     /// Why it was refused, if it was.
     pub rejection: Option<Rejection>,
+    /// Its place among the requests under way, until its record is written.
+    pub place: Option<Place>,
 }
 
 /// A request's target, and where its path ends.

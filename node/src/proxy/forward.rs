@@ -5,14 +5,15 @@ pub mod tls;
 
 use std::sync::Arc;
 
-use http::{HeaderName, Version, header};
-use octelium_actors::router::{Access, EffectiveConfig, Route, Routes};
+use http::{HeaderName, HeaderValue, Version, header};
+use octelium_actors::router::{EffectiveConfig, Route, Routes};
 use octelium_http1::{Headers, Pool, Request, Response, SendError};
 
 use self::connect::Dialer;
 use super::{
+    credentials,
     exchange::Exchange,
-    path,
+    header_rules, path,
     respond::{Code, Rejection},
     scrub,
     secrets::Secrets,
@@ -51,9 +52,15 @@ impl Forwarder {
         if self.has_log {
             exchange.headers = logged(&headers);
         }
-        scrub::request(&mut headers, route.access != Access::Session);
+        let rules = config.headers.as_deref();
+        scrub::request(&mut headers, header_rules::keep(rules, route.access));
+        exchange.trace.tell(exchange.id, &mut headers);
+        header_rules::request(rules, exchange, route, &mut headers);
         self.secrets.inject(&config.auth, routes, &mut headers)?;
-        headers.append(&header::HOST, &upstream.authority);
+        headers.insert(&header::HOST, &header_rules::host(rules, exchange, route, upstream));
+        if !headers.contains_key(header::USER_AGENT) {
+            headers.append(&header::USER_AGENT, &HeaderValue::from_static("octelium"));
+        }
 
         let request = Request {
             method: exchange.method.clone(),
@@ -68,6 +75,7 @@ impl Forwarder {
         let mut response =
             self.pool.send(&upstream.pool_key, &connector, request).await.map_err(|error| rejection(&error))?;
         scrub::response(&mut response.headers);
+        credentials::keep_own_cookies(&mut response.headers);
         Ok(response)
     }
 }

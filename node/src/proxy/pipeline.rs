@@ -1,6 +1,6 @@
 //! One request, one straight line: the only place that knows the order of the stages.
 
-use std::{borrow::Cow, rc::Rc, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use octelium_actors::router::Routes;
 use octelium_http1::{Handler, Headers, Refusal, Request, Response};
@@ -9,8 +9,11 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Connection, Now, Proxy, authenticate, authorize, body, canonicalize, configure,
     context::RequestContext,
+    cors, credentials, direct,
     exchange::Exchange,
+    header_rules,
     respond::{self, Code, Rejection},
+    trace::Trace,
 };
 use crate::telemetry::access_log::{self, Pending};
 
@@ -33,18 +36,28 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     if let Some(reason) = &route.broken {
         return Err(Rejection::new(Code::ServiceInvalid, reason.clone()));
     }
-    // Credential → Session, asked of the view on every request.
+    // A browser that asks for a page of another origin asks without a credential.
+    exchange.page = cors::page(exchange, &route, routes);
+    if let Some(answer) = cors::preflight(exchange, &route) {
+        return answer;
+    }
+    // Credential → Session, asked of the view on every request. Nobody after this sees the credential.
     authenticate::identify(exchange, route.access, routes, &proxy.views.sessions, &proxy.tokens, now.unix)?;
+    credentials::hide(&mut exchange.headers, &proxy.tokens, routes);
     // Only now: an unauthenticated caller can't make us buffer. Kept until the answer is complete.
     let reads = exchange.session.as_ref().map_or(route.reads, |session| route.reads | session.reads);
     let _reserved = body::buffer(exchange, &route, reads).await?;
     // Gates, then policies, then which configuration: all on the same request.
-    let (verdict, config) = {
+    let (verdict, config, made) = {
         let context = RequestContext::new(exchange, None);
         let verdict = authorize::decide_request(exchange, &route, &context, now.unix_nanos);
         let seen = octelium_actors::context_of(&route, exchange.session.as_deref(), Some(&context), now.unix_nanos);
         let config = if verdict.is_allowed { configure::choose(&route, &seen, &proxy.generated) } else { Ok(None) };
-        (verdict, config)
+        let made = match &config {
+            Ok(Some(config)) => header_rules::make(config, &seen),
+            _ => Ok(header_rules::Made::default()),
+        };
+        (verdict, config, made)
     };
     let is_allowed = verdict.is_allowed;
     let cause = verdict.reason.name();
@@ -54,6 +67,10 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     }
     let config = config?;
     exchange.config.clone_from(&config);
+    exchange.made = made?;
+    if let Some(direct) = config.as_ref().and_then(|config| config.direct.as_ref()) {
+        return Ok(direct::answer(direct));
+    }
     // Path, headers, the upstream's credential, connection.
     proxy.forwarder.send(exchange, &route, config.as_ref(), routes).await
 }
@@ -81,8 +98,9 @@ impl Handler for Connection {
         let now = Now::read();
         let exchange = Exchange {
             id: self.proxy.next_id(),
+            trace: Trace::of(&request.headers, self.hop.is_some(), &self.proxy.random),
             started: now.time,
-            peer: Rc::clone(&self.peer),
+            peer: self.peer_of(&request.headers),
             host: host(&request.headers),
             method: request.method,
             decoded_path: None,
@@ -95,17 +113,24 @@ impl Handler for Connection {
             interims: request.interims,
             buffered: None,
             body_map: None,
+            page: None,
             route: None,
             session: None,
             verdict: None,
             config: None,
+            made: header_rules::Made::default(),
             rejection: None,
+            place: None,
         };
         // From here on there is a record, even if the caller goes away while we wait.
         let mut pending = Pending::new(&self.proxy.access_log, exchange);
         let routes = self.proxy.routes();
+        let place = self.take_place(pending.exchange());
         let deadline = self.proxy.request_timeout.map(|timeout| Instant::now() + timeout);
-        let running = run(&self.proxy, pending.exchange(), &routes, now);
+        let running = async {
+            place?;
+            run(&self.proxy, pending.exchange(), &routes, now).await
+        };
         let result = match deadline {
             None => running.await,
             Some(deadline) => timeout_at(deadline, running)
@@ -120,7 +145,13 @@ impl Handler for Connection {
                 response
             }
         };
+        let exchange = pending.exchange();
+        header_rules::response(exchange, &mut response.headers);
         respond::finish(&mut response, self.peer.is_tls);
+        if let Some(route) = &exchange.route {
+            cors::respond(exchange, route, &mut response.headers);
+        }
+        exchange.trace.answer(exchange.id, &mut response.headers);
         access_log::observe(pending, response, deadline)
     }
 

@@ -48,6 +48,8 @@ codes! {
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED,
     /// A gate or a policy says no.
     Denied = "DENIED", FORBIDDEN,
+    /// A page of another origin asks, and `cors` doesn't allow it.
+    OriginDenied = "ORIGIN_DENIED", FORBIDDEN,
     /// Above the Service's limit, or above what rules can read.
     BodyTooLarge = "BODY_TOO_LARGE", PAYLOAD_TOO_LARGE,
     /// Not a JSON object where one is needed, or with a key twice.
@@ -56,12 +58,16 @@ codes! {
     BodyEncoded = "BODY_ENCODED", UNSUPPORTED_MEDIA_TYPE,
     /// The caller stopped sending or broke the framing.
     BodyBroken = "BODY_BROKEN", BAD_REQUEST,
-    /// Too many bodies are buffered at once.
+    /// Another host than this connection is for.
+    Misdirected = "MISDIRECTED", MISDIRECTED_REQUEST,
+    /// Too many requests are under way, or too many bodies are buffered at once.
     Overloaded = "OVERLOADED", SERVICE_UNAVAILABLE,
     /// The upstream's credential isn't there: nothing is sent without it.
     SecretUnavailable = "SECRET_UNAVAILABLE", BAD_GATEWAY,
     /// The chosen expression of dynamicConfig makes no valid configuration.
     ConfigInvalid = "CONFIG_INVALID", BAD_GATEWAY,
+    /// An expression of the configuration's `header` makes no value.
+    HeaderInvalid = "HEADER_INVALID", BAD_GATEWAY,
     /// The chosen configuration has no upstream.
     UpstreamMissing = "UPSTREAM_MISSING", BAD_GATEWAY,
     /// Refused, unknown name, failed TLS.

@@ -4,18 +4,26 @@
 use http::{HeaderValue, header};
 use octelium_http1::Headers;
 
+use super::forwarded::is_forwarded;
+
 /// Cookies that belong to the gateway.
-const COOKIES: [&str; 2] = ["octelium_auth", "octelium_rt"];
+pub(super) const COOKIES: [&str; 2] = ["octelium_auth", "octelium_rt"];
 /// No name that is removed is longer; of longer ones only the beginning matters.
 const NAME_BYTES: usize = 32;
+
+/// What of a request depends on the Service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keep {
+    /// The caller's `Authorization`.
+    pub authorization: bool,
+    /// What says where the request came from, as far as it is spelled with hyphens.
+    pub forwarded: bool,
+}
 
 /// Removed from requests, whoever set them; `name` is spelled with hyphens.
 fn leaves_request(name: &[u8]) -> bool {
     match name {
-        b"x-request-id" | b"forwarded" | b"x-real-ip" => true,
-        b"x-forwarded-for" | b"x-forwarded-host" | b"x-forwarded-proto" | b"x-forwarded-port" => true,
-        b"x-forwarded-server" | b"x-forwarded-prefix" | b"x-forwarded-uri" | b"x-forwarded-scheme" => true,
-        b"x-forwarded-client-cert" => true,
+        b"x-request-id" | b"x-forwarded-client-cert" => true,
         b"connection" | b"proxy-connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding"
         | b"upgrade" => true,
         b"proxy-authenticate" | b"proxy-authorization" => true,
@@ -35,33 +43,33 @@ fn leaves_response(name: &[u8]) -> bool {
     }
 }
 
-/// Edits a request's headers before they go to the upstream. `keep_authorization`: of an anonymous Service.
-pub fn request(headers: &mut Headers, keep_authorization: bool) {
+/// Edits a request's headers before they go to the upstream.
+pub fn request(headers: &mut Headers, keep: Keep) {
     named_by_connection(headers);
     cookies(headers);
-    let mut has_agent = false;
-    let leaves = |name: &[u8]| leaves_request(name) || (!keep_authorization && name == b"authorization");
-    remove(headers, |name| {
-        has_agent |= name == b"user-agent";
-        leaves(name)
+    remove(headers, |name, is_exact| {
+        leaves_request(name)
+            || !keep.authorization && name == b"authorization"
+            || !(keep.forwarded && is_exact) && is_forwarded(name)
     });
-    if !has_agent {
-        headers.append(&header::USER_AGENT, &HeaderValue::from_static("octelium"));
-    }
 }
 
 /// Edits a response's headers before they go to the caller. `Content-Length` stays: it is what HEAD asks for.
 pub fn response(headers: &mut Headers) {
     named_by_connection(headers);
-    remove(headers, leaves_response);
+    remove(headers, |name, _| leaves_response(name));
 }
 
-/// Removes the headers that `leaves`, which is shown names with hyphens: to many upstreams `x_real_ip` is the same header.
-fn remove(headers: &mut Headers, mut leaves: impl FnMut(&[u8]) -> bool) {
+/// Removes the headers that `leaves`, which is shown names with hyphens and whether they were spelled so: to many upstreams
+/// `x_real_ip` is the same header.
+fn remove(headers: &mut Headers, leaves: impl Fn(&[u8], bool) -> bool) {
     if headers.has_underscores() {
-        headers.retain(|name, _| !hyphened(name, &mut leaves));
+        headers.retain(|name, _| {
+            let is_exact = !name.contains(&b'_');
+            !hyphened(name, |name| leaves(name, is_exact))
+        });
     } else {
-        headers.retain(|name, _| !leaves(name));
+        headers.retain(|name, _| !leaves(name, true));
     }
 }
 
@@ -93,7 +101,7 @@ fn named_by_connection(headers: &mut Headers) {
 }
 
 /// Cuts the gateway's cookies out; all other bytes of the header stay.
-fn cookies(headers: &mut Headers) {
+pub(super) fn cookies(headers: &mut Headers) {
     let is_ours = |pair: &str| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name).trim();
         COOKIES.contains(&name)
@@ -137,7 +145,9 @@ mod tests {
     }
 
     fn names(headers: &Headers) -> Vec<&str> {
-        headers.iter().map(|(name, _)| std::str::from_utf8(name).expect("ASCII")).collect()
+        let mut names: Vec<_> = headers.iter().map(|(name, _)| std::str::from_utf8(name).expect("ASCII")).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -162,15 +172,29 @@ mod tests {
             ("accept", "*/*"),
             ("x-custom", "kept"),
         ]);
-        request(&mut headers, false);
-        assert_eq!(names(&headers), ["accept", "x-custom", "user-agent"]);
+        request(&mut headers, Keep::default());
+        assert_eq!(names(&headers), ["accept", "x-custom"]);
     }
 
     #[test]
     fn an_anonymous_service_gets_the_callers_authorization() {
         let mut headers = map(&[("authorization", "Basic x")]);
-        request(&mut headers, true);
+        request(&mut headers, Keep { authorization: true, forwarded: false });
         assert_eq!(headers.get("authorization"), Some(&b"Basic x"[..]));
+    }
+
+    /// H9: another spelling of what is kept would be a second voice.
+    #[test]
+    fn what_is_kept_of_where_a_request_came_from_is_spelled_with_hyphens() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x_forwarded_for", "forged"),
+            ("forwarded", "for=192.0.2.1"),
+            ("x-forwarded-client-cert", "c"),
+            ("x-envoy-peer", "p"),
+        ]);
+        request(&mut headers, Keep { authorization: false, forwarded: true });
+        assert_eq!(names(&headers), ["forwarded", "x-forwarded-for"]);
     }
 
     #[test]
@@ -185,7 +209,7 @@ mod tests {
             ("a=octelium_auth", Some("a=octelium_auth")),
         ] {
             let mut headers = map(&[("cookie", before)]);
-            request(&mut headers, false);
+            request(&mut headers, Keep::default());
             assert_eq!(headers.get("cookie"), after.map(str::as_bytes), "{before}");
         }
     }

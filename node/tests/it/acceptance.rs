@@ -444,6 +444,12 @@ struct Row<'a> {
     tests: Vec<(&'a str, &'a str)>,
 }
 
+/// Tests that run the cases of a file.
+const CASES: &[(&str, &str)] = &[
+    ("decisions_are_as_specified", "policy/tests/cases/decisions.yaml"),
+    ("expressions_are_as_specified", "policy/tests/cases/expressions.yaml"),
+];
+
 fn rows() -> Vec<Row<'static>> {
     let lines = TABLE.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ID"));
     lines
@@ -462,10 +468,16 @@ fn the_table_has_every_row_and_names_tests_that_exist() {
     let mut wanted = BTreeSet::new();
     for (letter, numbers) in
         [('U', 1..=29), ('N', 1..=15), ('K', 1..=15), ('S', 1..=15), ('O', 1..=16), ('A', 1..=16), ('W', 5..=14)]
+            .into_iter()
+            .chain([('P', 1..=27), ('E', 1..=12), ('C', 1..=17), ('L', 1..=25), ('G', 1..=19)])
     {
         wanted.extend(numbers.map(|number| format!("{letter}-{number:02}")));
     }
     wanted.insert("W-20".to_owned());
+    // The data plane's.
+    for (letter, count) in [('A', 16), ('B', 7), ('P', 7), ('C', 9), ('D', 10), ('H', 11), ('T', 11), ('V', 11)] {
+        wanted.extend((1..=count).map(|number| format!("H-{letter}{number:02}")));
+    }
     let rows = rows();
     let found: BTreeSet<_> = rows.iter().map(|row| row.id.to_owned()).collect();
     assert_eq!((&found, found.len()), (&wanted, rows.len()), "each id once");
@@ -475,6 +487,12 @@ fn the_table_has_every_row_and_names_tests_that_exist() {
         for (file, name) in tests {
             let text = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{id}: {file}: {error}"));
             assert!(text.contains(&format!("fn {name}(")), "{id}: there is no {name} in {file}");
+            // A table of cases has the row as a case.
+            if let Some((_, table)) = CASES.iter().find(|(test, _)| *test == name) {
+                let text = fs::read_to_string(root.join(table)).unwrap();
+                let mut ids = text.lines().filter_map(|line| line.split_once("id: ")).map(|(_, case)| case);
+                assert!(ids.any(|case| case.contains(id)), "{id}: there is no such case in {table}");
+            }
         }
     }
 }

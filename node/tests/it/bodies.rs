@@ -218,6 +218,44 @@ async fn large_bodies_pass_intact_both_ways() {
     assert!(connection.answer().await.body == body);
 }
 
+/// B3: byte for byte (in base64, as JSON has it), however it was framed.
+#[tokio::test]
+async fn rules_see_the_bytes_of_a_buffered_body() {
+    let (cluster, upstream) = (Cluster::start().await, Upstream::echo().await);
+    let expression = r#"ctx.request.http.body == "AP97ImEiOjF9" && string(ctx.request.http.size) == "9""#;
+    let mut spec = only(&[rule("ALLOW", expression)]);
+    spec["config"] = json!({ "http": { "enableRequestBuffering": true } });
+    cluster.api.apply(&[service("svc", &upstream.url(), spec)]).await;
+    let token = cluster.api.caller("alice").await;
+    let body = b"\x00\xff{\"a\":1}";
+    assert_eq!(cluster.call(&post("svc", "/", body).token(&token)).await.body, body);
+    let mut connection = cluster.connect().await;
+    connection.send(head("svc", "/", &token, CHUNKED)).await;
+    for part in [&body[..4], &body[4..]] {
+        connection.send([format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat()).await;
+    }
+    connection.send("0\r\n\r\n").await;
+    assert_eq!(connection.answer().await.body, body);
+    assert_eq!(upstream.seen().iter().filter(|seen| seen.body == body).count(), 2);
+    assert_eq!(cluster.call(&post("svc", "/", &body[1..]).token(&token)).await.short(), (403, "DENIED"));
+}
+
+/// B7.
+#[tokio::test]
+async fn an_empty_body_is_no_mistake() {
+    let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
+    for body in [json!({}), json!({ "mode": "JSON" }), json!({ "mode": "JSON", "maxRequestSize": 1 })] {
+        let spec = json!({ "config": { "http": { "enableRequestBuffering": true, "body": body } } });
+        cluster.api.apply(&[service("svc", &upstream.url(), spec)]).await;
+        let token = cluster.api.caller("alice").await;
+        for call in [get("svc", "/"), post("svc", "/", ""), get("svc", "/").header("Content-Type", "application/json")]
+        {
+            assert_eq!(cluster.call(&call.token(&token)).await.short(), (200, ""), "{body}");
+            assert!(upstream.only().body.is_empty(), "{body}");
+        }
+    }
+}
+
 /// B3: the mode JSON refuses all else, whether or not a rule looks.
 #[tokio::test]
 async fn the_json_mode_wants_an_object() {

@@ -1,6 +1,6 @@
 //! Policies wherever they are attached, and what the access log says of them (spec: identity §10.1 P, §10.2 E, §10.7 G).
 
-use octelium_api::core::credential_token::Type;
+use octelium_api::core::{self, credential_token::Type};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -133,6 +133,75 @@ async fn rules_of_all_sources_are_decided_by_priority_and_deny_comes_first() {
         // A Session's name is the server's choice.
         assert!(found.as_str().is_some_and(|found| found.starts_with(owner)), "{id}: {reason}");
     }
+}
+
+/// P-03, P-04, P-10, P-25: what a disabled policy, a Group without the caller, and a Policy that is attached twice contribute.
+#[tokio::test]
+async fn only_what_is_attached_and_enabled_counts() {
+    let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
+    let group = |rules: &[Value]| resource("Group", "staff", json!({ "authorization": inline(rules) }));
+    let svc = |authorization: Value| {
+        let none = json!({ "authorization": null });
+        let mut svc = service("svc", &upstream.url(), none);
+        merge(&mut svc["spec"], json!({ "authorization": authorization }));
+        svc
+    };
+    let member = |groups: &[&str]| resource("User", "alice", json!({ "type": "WORKLOAD", "groups": groups }));
+    let disabled = |is_disabled: bool| json!({ "inlinePolicies": [{ "spec": { "isDisabled": is_disabled, "rules": [allow()] } }] });
+    cluster.api.apply(&[group(&[]), svc(json!({}))]).await;
+    let token = cluster.api.caller("alice").await;
+    let twice = resource("Policy", "twice", json!({ "rules": [allow()] }));
+    for (id, documents, status) in [
+        ("P-03", vec![svc(disabled(true))], 403),
+        ("P-04", vec![svc(disabled(false))], 200),
+        ("P-10", vec![svc(json!({})), group(&[allow()]), member(&[])], 403),
+        ("P-09", vec![member(&["staff"])], 200),
+        ("P-25", vec![twice, member(&[]), svc(json!({ "policies": ["twice"] })), group(&[])], 200),
+        (
+            "P-25",
+            vec![resource("Group", "staff", json!({ "authorization": { "policies": ["twice"] } })), member(&["staff"])],
+            200,
+        ),
+    ] {
+        cluster.api.apply(&documents).await;
+        let answer = cluster.call(&get("svc", "/").token(&token)).await;
+        assert_eq!(answer.status, status, "{id}");
+    }
+}
+
+/// L-21, L-24: whoever reads the record of a refused request learns which rule failed, and how.
+#[tokio::test]
+async fn a_failing_rule_is_named_in_the_log() {
+    let world = World::new().await;
+    let lists = "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32]";
+    let dear = format!("{lists}.all(a, {lists}.all(b, {lists}.all(c, {lists}.all(d, a + b + c + d > 0))))");
+    for (effect, expression, r#type, details, error) in [
+        ("ALLOW", "1 / 0 == 1", "NO_POLICY_MATCH", "policyFailure", "division by zero"),
+        ("DENY", "1 / 0 == 1", "POLICY_MATCH", "policyMatch", "division by zero"),
+        ("ALLOW", &dear, "POLICY_BUDGET", "policyFailure", "the expression costs too much"),
+    ] {
+        let mut rule = rule(effect, expression);
+        rule["name"] = json!("main");
+        let (answer, reason) = world.call(Attached { service: vec![rule], ..Attached::default() }).await;
+        assert_eq!(answer.short(), (403, "DENIED"), "{effect} {error}");
+        assert_eq!(reason["type"], r#type, "{reason}");
+        let details = &reason["details"][details];
+        assert_eq!((&details["ruleName"], &details["error"]), (&json!("main"), &json!(error)), "{reason}");
+        assert_eq!(details["inlinePolicy"]["resourceRef"]["name"], "svc.ns", "{reason}");
+    }
+}
+
+/// The body of a call of the control API is not shown to rules: one that reads it fails, and so denies.
+#[tokio::test]
+async fn a_rule_that_reads_the_body_of_a_call_to_the_api_denies() {
+    let cluster = Cluster::start().await;
+    let guard = rule("DENY", r#"ctx.request.grpc.method == "ListUser" && has(ctx.request.grpc.http.body)"#);
+    cluster.api.core().list_user(core::ListUserOptions::default()).await.expect("an administrator may list Users");
+    let config = json!({ "kind": "ClusterConfig", "spec": { "authorization": inline(&[at(-4, guard)]) } });
+    cluster.api.apply(&[config]).await;
+    let status = cluster.api.core().list_user(core::ListUserOptions::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied, "{status:?}");
+    cluster.api.core().list_group(core::ListGroupOptions::default()).await.expect("the rule is about other calls");
 }
 
 /// The ClusterConfig's policies are pooled with all others.

@@ -221,7 +221,7 @@ async fn what_could_be_taken_for_the_gateways_word_does_not_reach_the_upstream()
     assert!(!seen.text().contains("forged") && !seen.text().contains(&token), "{seen:?}");
     let mut names: Vec<_> = seen.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     names.sort();
-    assert_eq!(names, ["accept", "cookie", "cookie", "host", "user-agent", "x-custom"]);
+    assert_eq!(names, ["accept", "cookie", "cookie", "host", "traceparent", "user-agent", "x-custom", "x-request-id"]);
     let cookies: Vec<_> = seen
         .headers
         .iter()

@@ -67,11 +67,24 @@ pub(super) fn string(value: View<'_>, budget: &mut Budget) -> Result<Value, Eval
         View::Bool(value) => Value::string(if value { "true" } else { "false" }),
         View::Int(value) => Value::string(value.to_string()),
         View::UInt(value) => Value::string(value.to_string()),
-        View::Double(value) => Value::string(value.to_string()),
+        View::Double(value) => Value::string(double_text(value)),
         View::Timestamp(value) => Value::string(time::format_timestamp(value)),
         View::Duration(value) => Value::string(time::format_duration(value)),
         _ => return Err(EvalError::Overload("string")),
     })
+}
+
+/// The shortest text that is read as this number again.
+pub(super) fn double_text(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+    }
+    // Very large and very small numbers would be hundreds of digits.
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-5..1e21).contains(&magnitude) && !value.is_nan() {
+        return format!("{value:e}");
+    }
+    value.to_string()
 }
 
 pub(super) fn bytes(value: View<'_>, budget: &mut Budget) -> Result<Value, EvalError> {

@@ -32,3 +32,30 @@ pub(super) fn double(fun: Fun, value: f64) -> Result<Value, EvalError> {
         _ => return Err(EvalError::Overload(fun.name())),
     })
 }
+
+/// Operations on the bits of two numbers of one type, or of one number moved by another.
+pub(super) fn bits(fun: Fun, a: View<'_>, b: View<'_>) -> Result<Value, EvalError> {
+    Ok(match (fun, a, b) {
+        (Fun::BitAnd, View::Int(a), View::Int(b)) => Value::Int(a & b),
+        (Fun::BitOr, View::Int(a), View::Int(b)) => Value::Int(a | b),
+        (Fun::BitXor, View::Int(a), View::Int(b)) => Value::Int(a ^ b),
+        (Fun::BitAnd, View::UInt(a), View::UInt(b)) => Value::UInt(a & b),
+        (Fun::BitOr, View::UInt(a), View::UInt(b)) => Value::UInt(a | b),
+        (Fun::BitXor, View::UInt(a), View::UInt(b)) => Value::UInt(a ^ b),
+        // The sign is a bit like the others: it moves, and zeros follow.
+        (Fun::BitShiftLeft | Fun::BitShiftRight, View::Int(a), View::Int(by)) => {
+            Value::Int(shifted(fun, a.cast_unsigned(), by)?.cast_signed())
+        }
+        (Fun::BitShiftLeft | Fun::BitShiftRight, View::UInt(a), View::Int(by)) => Value::UInt(shifted(fun, a, by)?),
+        _ => return Err(EvalError::Overload(fun.name())),
+    })
+}
+
+fn shifted(fun: Fun, bits: u64, by: i64) -> Result<u64, EvalError> {
+    if by < 0 {
+        return Err(EvalError::Invalid("bits can't be moved by a negative number of places"));
+    }
+    let by = u32::try_from(by).unwrap_or(u32::MAX);
+    let moved = if fun == Fun::BitShiftLeft { bits.checked_shl(by) } else { bits.checked_shr(by) };
+    Ok(moved.unwrap_or(0))
+}

@@ -26,9 +26,9 @@ pub(super) fn call(fun: Fun, text: &str, args: &[View<'_>], budget: &mut Budget)
         (Fun::LastIndexOf, [Str(part), Int(from)]) => {
             // The match may begin at `from` at the latest.
             let start = byte_at(text, position(*from)?)?;
-            let end = start.saturating_add(part.len()).min(text.len());
-            let end = (end..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-            index(text, text[..end].rfind(part).filter(|at| *at <= start))
+            budget.spend_bytes(start.saturating_mul(part.len().min(16)))?;
+            let mut begins = text[..start].char_indices().map(|(at, _)| at).chain([start]).rev();
+            index(text, begins.find(|at| text[*at..].starts_with(part)))
         }
         (Fun::LowerAscii, []) => Value::String(text.to_ascii_lowercase().into()),
         (Fun::UpperAscii, []) => Value::String(text.to_ascii_uppercase().into()),

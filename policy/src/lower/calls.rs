@@ -7,9 +7,9 @@ use cel::{
 
 use super::{Lowerer, Typed, fold, suggest};
 use crate::{
-    builtins::regexes,
+    builtins::{regexes, times},
     expr::Expr,
-    functions::{Fun, MACROS, NAMESPACES, OVERLOADS, Overload, UNSUPPORTED},
+    functions::{Fun, MACROS, NAMESPACES, OVERLOADS, Overload},
     schema::Ty,
 };
 
@@ -103,16 +103,13 @@ impl Lowerer<'_, '_> {
                     };
                 }
             }
-            _ if fun.reads_calendar() => {
+            _ if fun.has_zone() => {
                 if let Some(zone) = args.get(1).and_then(Typed::as_const_str)
-                    && crate::builtins::times::offset(zone).is_none()
+                    && times::Zone::named(zone).is_none()
                 {
-                    return self.fail(
-                        id,
-                        None,
-                        format!("time zone `{zone}` is not supported yet"),
-                        Some("use UTC or an offset like +02:00".into()),
-                    );
+                    let hint = suggest::nearest(zone, times::zone_names())
+                        .unwrap_or_else(|| "use UTC, an offset like +02:00 or a name like Europe/Berlin".into());
+                    return self.fail(id, None, format!("there is no time zone `{zone}`"), Some(hint));
                 }
             }
             _ => {}
@@ -121,9 +118,6 @@ impl Lowerer<'_, '_> {
     }
 
     fn unknown_function(&mut self, id: u64, name: &str, written: &str, member: bool) -> Typed {
-        if UNSUPPORTED.contains(&name) {
-            return self.fail(id, Some(written), format!("function `{name}` is not supported yet"), None);
-        }
         let known = OVERLOADS.iter().filter(|overload| overload.member == member).map(|overload| overload.name);
         let hint = suggest::nearest(name, known.chain(MACROS.iter().copied()));
         self.fail(id, Some(written), format!("unknown function `{name}`"), hint)

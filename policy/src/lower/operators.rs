@@ -5,8 +5,9 @@ use cel::{
     common::ast::{Expr as Ast, operators},
 };
 
-use super::{Lowerer, Typed, fold};
+use super::{Lowerer, Typed, fold, paths::reads};
 use crate::{
+    Value,
     expr::{Arith, Expr, Order},
     schema::Ty,
 };
@@ -18,14 +19,18 @@ impl Lowerer<'_, '_> {
             (operators::LOGICAL_AND, [_, _]) => self.logic(name, args, Expr::And),
             (operators::LOGICAL_OR, [_, _]) => self.logic(name, args, Expr::Or),
             (operators::LOGICAL_NOT, [of]) => {
-                let of = self.bool(of, "!");
+                let of = self.negated(|lowerer| lowerer.bool(of, "!"));
                 fold(Typed::new(Expr::Not(Box::new(of)), Ty::Bool))
             }
             (operators::NEGATE, [of]) => self.negate(id, of),
             (operators::CONDITIONAL, [condition, yes, no]) => {
                 let condition = self.bool(condition, "?");
                 let (yes, no) = (self.expr(yes), self.expr(no));
-                Typed::new(Expr::Choice(Box::new([condition, yes.expr, no.expr])), yes.ty.or(no.ty))
+                let ty = yes.ty.or(no.ty);
+                if let Expr::Const(Value::Bool(value)) = condition {
+                    return Some(Typed::new(if value { yes.expr } else { no.expr }, ty));
+                }
+                Typed::new(Expr::Choice(Box::new([condition, yes.expr, no.expr])), ty)
             }
             (operators::EQUALS, [a, b]) => self.equality(id, a, b, false),
             (operators::NOT_EQUALS, [a, b]) => self.equality(id, a, b, true),
@@ -43,6 +48,14 @@ impl Lowerer<'_, '_> {
             _ => return None,
         };
         Some(typed)
+    }
+
+    /// What `lower` makes of a part that is turned around.
+    fn negated<T>(&mut self, lower: impl FnOnce(&mut Self) -> T) -> T {
+        self.negations += 1;
+        let lowered = lower(self);
+        self.negations -= 1;
+        lowered
     }
 
     /// A part that must be a bool.
@@ -66,6 +79,21 @@ impl Lowerer<'_, '_> {
                 _ => terms.push(self.bool(next, if name == operators::LOGICAL_AND { "&&" } else { "||" })),
             }
         }
+        let decisive = name == operators::LOGICAL_OR;
+        // Which term comes first has no influence on the value. Those that depend on the caller and the Service alone do, so that
+        // they can settle the matter before there is a request.
+        terms.sort_by_key(|term| {
+            let reads = reads(term);
+            reads.request || reads.now
+        });
+        // A constant term decides, or says nothing.
+        if terms.iter().any(|term| matches!(term, Expr::Const(Value::Bool(value)) if *value == decisive)) {
+            return Typed::new(Expr::Const(Value::Bool(decisive)), Ty::Bool);
+        }
+        terms.retain(|term| !matches!(term, Expr::Const(Value::Bool(_))));
+        if terms.is_empty() {
+            return Typed::new(Expr::Const(Value::Bool(!decisive)), Ty::Bool);
+        }
         Typed::new(make(terms.into()), Ty::Bool)
     }
 
@@ -78,7 +106,8 @@ impl Lowerer<'_, '_> {
     }
 
     fn equality(&mut self, id: u64, a: &IdedExpr, b: &IdedExpr, negated: bool) -> Typed {
-        let (a, b) = (self.expr(a), self.expr(b));
+        let both = |lowerer: &mut Self| (lowerer.expr(a), lowerer.expr(b));
+        let (a, b) = if negated { self.negated(both) } else { both(self) };
         if !a.ty.comparable(&b.ty) {
             let sign = if negated { "!=" } else { "==" };
             return self.mismatch(id, sign, &a.ty, &b.ty);

@@ -12,6 +12,7 @@ use crate::{
     expr::{Expr, HasField},
     functions::Fun,
     schema::{self, Child, Ty},
+    value::is_free_object,
 };
 
 /// Lists of constant strings longer than this are sorted and searched by halves.
@@ -22,8 +23,9 @@ impl Lowerer<'_, '_> {
         if let Some(ty) = type_name(operand, name) {
             return Typed::new(Expr::Const(Value::Type(ty)), Ty::Type);
         }
-        let operand = self.expr(operand);
-        self.member(id, operand, name)
+        let typed = self.expr(operand);
+        self.note_selection(id, operand, &typed, name);
+        self.member(id, typed, name)
     }
 
     /// `operand.name`, also written `operand["name"]`.
@@ -54,12 +56,14 @@ impl Lowerer<'_, '_> {
     }
 
     pub(super) fn index(&mut self, id: u64, operand: &IdedExpr, key: &IdedExpr) -> Typed {
+        let of = operand;
         let operand = self.expr(operand);
         let key_id = key.id;
         let key = self.expr(key);
         if let Some(name) = key.as_const_str()
             && (operand.ty.is_map() || operand.ty.is_dyn())
         {
+            self.note_selection(key_id, of, &operand, name);
             // The error belongs to the key, not to the bracket.
             return self.member(key_id, operand, name);
         }
@@ -79,6 +83,7 @@ impl Lowerer<'_, '_> {
         let [IdedExpr { id: select_id, expr: Ast::Select(select) }] = args else {
             return self.fail(id, None, "`has` takes one selection, as in `has(a.b)`", None);
         };
+        self.note_question(&select.operand, &select.field);
         let operand = self.expr(&select.operand);
         Typed::new(self.presence(*select_id, operand, &select.field, true), Ty::Bool)
     }
@@ -115,9 +120,12 @@ impl Lowerer<'_, '_> {
     }
 
     pub(super) fn contained(&mut self, id: u64, item: &IdedExpr, container: &IdedExpr) -> Typed {
-        let item_id = item.id;
+        let (item_id, of) = (item.id, container);
         let item = self.expr(item);
         let container = self.expr(container);
+        if let Some(name) = item.as_const_str() {
+            self.note_question(of, name);
+        }
         let fits = match &container.ty {
             Ty::Dyn => true,
             Ty::List(of) => of.comparable(&item.ty),
@@ -209,7 +217,7 @@ fn descend(operand: Expr, name: &str) -> Expr {
 
 /// What a field holds that isn't set; `None` for fields that are absent then.
 fn default(field: &FieldDescriptor) -> Option<Value> {
-    if field.is_map() {
+    if field.is_map() || is_free_object(field) {
         return Some(Value::map::<&str>([]));
     }
     if field.is_list() {

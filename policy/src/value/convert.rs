@@ -1,7 +1,7 @@
 //! From messages and JSON to values, and back to JSON.
 //!
-//! Every scalar field of a message is present with its default, lists and maps too; messages and members of a oneof only when
-//! set. Integers are `int`, enums their name, bytes base64, timestamps RFC 3339.
+//! Every scalar field of a message is present with its default, lists, maps and free objects too; messages and members of a
+//! oneof only when set. Integers are `int`, enums their name, bytes base64, timestamps RFC 3339.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Value {
         Self::map(
             fields
                 .fields()
-                .filter(|field| !field.supports_presence() || message.has_field(field))
+                .filter(|field| !field.supports_presence() || is_free_object(field) || message.has_field(field))
                 .map(|field| (field.name().to_owned(), any(&message.get_field(&field), Some(&field)))),
         )
     }
@@ -142,6 +142,13 @@ fn enum_name(number: i32, field: Option<&FieldDescriptor>) -> Value {
         _ => None,
     });
     name.map_or(Value::Int(i64::from(number)), Value::string)
+}
+
+/// Whether it is an object of any members, such as `attrs`: one that isn't set is empty.
+pub(crate) fn is_free_object(field: &FieldDescriptor) -> bool {
+    matches!(field.kind(), Kind::Message(of) if of.full_name() == "google.protobuf.Struct")
+        && !field.is_list()
+        && field.containing_oneof().is_none()
 }
 
 fn map_key(key: &MapKey) -> String {

@@ -227,6 +227,9 @@ impl Request for TestRequest {
     fn query_params_all(&self) -> &Value {
         &self.query[1]
     }
+    fn shows_body(&self) -> bool {
+        self.json.get("unread").is_none()
+    }
     fn body(&self) -> Option<&[u8]> {
         self.json.get("body").and_then(Json::as_str).map(str::as_bytes)
     }

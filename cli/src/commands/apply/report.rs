@@ -203,6 +203,7 @@ mod tests {
             operation: operation.into(),
             before,
             after,
+            warnings: Vec::new(),
         };
         let results = vec![
             result("User", "ann", Operation::Updated, user("a@x.io").encode(), user("b@x.io").encode()),

@@ -40,6 +40,7 @@ impl control::control_service_server::ControlService for Cluster {
                         operation: control::result::Operation::Deleted.into(),
                         before: without_data(before).encode(),
                         after: Vec::new(),
+                        warnings: Vec::new(),
                     });
                     continue;
                 }
@@ -78,6 +79,7 @@ impl control::control_service_server::ControlService for Cluster {
                 operation: operation.into(),
                 before: before.map(|before| without_data(before).encode()).unwrap_or_default(),
                 after: without_data(after).encode(),
+                warnings: Vec::new(),
             });
         }
         let kinds: Vec<Kind> = results

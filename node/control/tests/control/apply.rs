@@ -89,6 +89,44 @@ async fn documents_may_refer_to_each_other_in_any_order() {
     assert_eq!(before, Kind::Service.decode(&again.results[0].after).unwrap());
 }
 
+/// What is accepted and may open more than was meant is told with its place, in a dry run too.
+#[tokio::test]
+async fn a_rule_that_may_mean_something_else_is_warned_of() {
+    const TEXT: &str = r#"
+kind: Policy
+metadata: {name: odd}
+spec: {rules: [{effect: ALLOW, condition: {not: ctx.device.status.isLocked}}]}
+---
+kind: Group
+metadata: {name: staff}
+spec:
+  authorization:
+    inlinePolicies: [{spec: {rules: [{effect: DENY, condition: {match: 'ctx.request.http.headers["x-a"] != "1"'}}]}}]
+---
+kind: Policy
+metadata: {name: fine}
+spec: {rules: [{effect: ALLOW, condition: {match: has(ctx.device) && !ctx.device.status.isLocked}}]}
+"#;
+    let cluster = Cluster::start().await;
+    let answer = cluster.apply_yaml(TEXT).await.unwrap();
+    let warnings: Vec<_> = answer.results.iter().map(|result| result.warnings.clone()).collect();
+    assert_eq!(
+        warnings,
+        [
+            vec![
+                "spec.rules[0].condition.not: line 1, column 5: `ctx.device` may be absent: the expression is false then, and so the \
+                 rule matches; did you mean `match` with `has(ctx.device) && !(…)`?"
+            ],
+            vec![
+                "spec.authorization.inlinePolicies[0].spec.rules[0].condition.match: line 1, column 26: \
+                 `ctx.request.http.headers[\"x-a\"]` may be absent: the expression is false then, and the rule does not match; did \
+                 you mean `!(\"x-a\" in ctx.request.http.headers) || …`?"
+            ],
+            vec![],
+        ]
+    );
+}
+
 #[tokio::test]
 async fn one_bad_document_and_nothing_is_changed() {
     let cluster = Cluster::start().await;

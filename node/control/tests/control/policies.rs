@@ -8,6 +8,7 @@ use tonic::Code;
 
 use crate::support::{Cluster, code, deletion, fields, named, new_policy};
 
+/// E-09, E-12.
 #[tokio::test]
 async fn a_policy_needs_its_parent() {
     let cluster = Cluster::start().await;
@@ -20,6 +21,23 @@ async fn a_policy_needs_its_parent() {
     assert!(status.message().contains("Policy `child.base`"), "{status:?}");
     core.delete_policy(deletion("child.base")).await.unwrap();
     core.delete_policy(deletion("base")).await.unwrap();
+}
+
+/// E-10, E-11.
+#[tokio::test]
+async fn parents_are_six_labels_deep_at_most() {
+    let cluster = Cluster::start().await;
+    let mut core = cluster.core();
+    let mut name = "p1".to_owned();
+    core.create_policy(new_policy(&name, "true")).await.unwrap();
+    for label in 2..=6 {
+        let parent = name;
+        name = format!("p{label}.{parent}");
+        let policy = core.create_policy(new_policy(&name, "true")).await.unwrap().into_inner();
+        assert_eq!(policy.status.unwrap().parent_policy_ref.unwrap().name, parent);
+    }
+    let status = core.create_policy(new_policy(&format!("p7.{name}"), "true")).await.unwrap_err();
+    assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["metadata.name".to_owned()]));
 }
 
 #[tokio::test]

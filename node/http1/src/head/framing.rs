@@ -49,7 +49,7 @@ fn coding(value: &[u8]) -> Result<Declared, FramingFault> {
 }
 
 /// A number of ASCII digits only.
-pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+pub fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }

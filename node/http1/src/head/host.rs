@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 const HOST_BYTES_MAX: usize = 255;
 
 /// Splits `host[:port]`, or says that it isn't one. No userinfo, no escapes, no empty host or port.
-pub(crate) fn split(authority: &[u8]) -> Option<(&str, Option<u16>)> {
+pub fn split(authority: &[u8]) -> Option<(&str, Option<u16>)> {
     let text = std::str::from_utf8(authority).ok()?;
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -33,6 +33,6 @@ pub(crate) fn split(authority: &[u8]) -> Option<(&str, Option<u16>)> {
 }
 
 /// Whether two authorities name the same place under a scheme whose default port is `default_port`.
-pub(crate) fn same(one: (&str, Option<u16>), other: (&str, Option<u16>), default_port: u16) -> bool {
+pub fn same(one: (&str, Option<u16>), other: (&str, Option<u16>), default_port: u16) -> bool {
     one.0.eq_ignore_ascii_case(other.0) && one.1.unwrap_or(default_port) == other.1.unwrap_or(default_port)
 }

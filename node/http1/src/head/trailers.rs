@@ -54,7 +54,7 @@ pub(super) const FORBIDDEN: [&str; 43] = [
 const FORBIDDEN_PREFIXES: [&str; 2] = ["x-octelium-", "x-forwarded-"];
 
 /// Whether a trailer of this name may be passed on.
-pub(crate) fn is_allowed(name: &str) -> bool {
+pub fn is_allowed(name: &str) -> bool {
     let name = name.replace('_', "-");
     FORBIDDEN.binary_search(&name.as_str()).is_err()
         && !FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))

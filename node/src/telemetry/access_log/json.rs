@@ -62,12 +62,24 @@ impl Json<'_> {
     /// An id, in hexadecimal.
     pub fn id(&mut self, id: Id) {
         self.0.push(b'"');
-        for half in [id.0, id.1] {
-            for shift in (0..16).rev() {
-                self.0.push(b"0123456789abcdef"[(half >> (shift * 4)) as usize & 0xf]);
-            }
-        }
+        self.digits(id.0);
+        self.digits(id.1);
         self.0.push(b'"');
+    }
+
+    /// 64 bits, in hexadecimal.
+    pub fn hex(&mut self, number: u64) {
+        self.0.push(b'"');
+        self.digits(number);
+        self.0.push(b'"');
+    }
+
+    fn digits(&mut self, number: u64) {
+        let mut digits = [0; 16];
+        for (at, digit) in digits.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xf];
+        }
+        self.0.extend_from_slice(&digits);
     }
 
     /// A time.

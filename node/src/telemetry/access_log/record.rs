@@ -3,7 +3,7 @@
 use http::Version;
 use octelium_api::meta::ObjectReference;
 use octelium_http1::{Headers, Refusal};
-use octelium_policy::Origin;
+use octelium_policy::{EvalError, Origin, RuleId};
 
 use super::{End, json::Json, timestamp::Timestamp};
 use crate::proxy::{
@@ -11,6 +11,7 @@ use crate::proxy::{
     decision::{Reason, Verdict},
     exchange::{Exchange, Id, Peer},
     respond::Code,
+    trace::Trace,
 };
 
 /// Writes the record of an exchange.
@@ -68,6 +69,20 @@ pub fn exchange(buffer: &mut Vec<u8>, exchange: &Exchange, end: &End) {
     }
     json.raw(",\"clientAddress\":");
     json.text(&exchange.peer.ip);
+    json.raw(",\"requestId\":");
+    match exchange.trace.given_request_id() {
+        Some(given) => json.text(given),
+        None => json.id(exchange.id),
+    }
+    let Trace { trace_id, span_id, parent_id, .. } = &exchange.trace;
+    json.raw(",\"traceId\":");
+    json.id(Id((trace_id >> 64) as u64, *trace_id as u64));
+    json.raw(",\"spanId\":");
+    json.hex(*span_id);
+    if let Some(parent_id) = parent_id {
+        json.raw(",\"parentSpanId\":");
+        json.hex(*parent_id);
+    }
     json.raw(",\"host\":");
     json.text(&exchange.host);
     if let Some(config) = &exchange.config {
@@ -142,43 +157,26 @@ fn request(json: &mut Json<'_>, exchange: &Exchange) {
     json.raw("}");
 }
 
-/// Why, and of which rule: a Policy's, of a policy written inside a resource, or of the gateway itself.
+/// Why.
 fn reason(json: &mut Json<'_>, verdict: &Verdict) {
     json.raw(",\"reason\":{\"type\":");
     json.text(verdict.reason.name());
     match &verdict.reason {
-        Reason::PolicyMatch { origin, rule, priority, error } => {
-            json.raw(",\"details\":{\"policyMatch\":{");
-            match origin {
-                Origin::Named(reference) => {
-                    json.raw("\"policy\":{\"policyRef\":");
-                    json.reference(reference);
-                    json.raw("}");
-                }
-                Origin::Inline { owner, name } => {
-                    json.raw("\"inlinePolicy\":{\"resourceRef\":");
-                    json.reference(owner);
-                    json.raw(",\"name\":");
-                    json.text(name);
-                    json.raw("}");
-                }
-                Origin::BuiltIn(name) => {
-                    json.raw("\"builtIn\":");
-                    json.text(name);
-                }
-            }
-            json.raw(",\"ruleName\":");
-            json.text(rule);
-            json.raw(",\"priority\":");
-            if *priority < 0 {
-                json.raw("-");
-            }
-            json.number(priority.unsigned_abs().into());
-            if let Some(error) = error {
-                json.raw(",\"error\":");
-                json.text(error);
-            }
-            json.raw("}}");
+        Reason::PolicyMatch { rule, error } => {
+            json.raw(",\"details\":{\"policyMatch\":");
+            matched(json, &rule.origin, Some(rule), *error);
+            json.raw("}");
+        }
+        // A rule that failed where no other decided, or at which the work that a decision may cost was spent.
+        Reason::NoPolicyMatch { failure: Some((rule, error)) } => {
+            json.raw(",\"details\":{\"policyFailure\":");
+            matched(json, &rule.origin, Some(rule), Some(*error));
+            json.raw("}");
+        }
+        Reason::PolicyBudget { origin, rule } => {
+            json.raw(",\"details\":{\"policyFailure\":");
+            matched(json, origin, rule.as_deref(), Some(EvalError::Budget));
+            json.raw("}");
         }
         Reason::SessionNotActive(state) => {
             json.raw(",\"details\":{\"sessionNotActive\":{\"state\":");
@@ -186,6 +184,41 @@ fn reason(json: &mut Json<'_>, verdict: &Verdict) {
             json.raw("}}");
         }
         _ => {}
+    }
+    json.raw("}");
+}
+
+/// A rule: a Policy's, of a policy written inside a resource, or of the gateway itself.
+fn matched(json: &mut Json<'_>, origin: &Origin, rule: Option<&RuleId>, error: Option<EvalError>) {
+    match origin {
+        Origin::Named(reference) => {
+            json.raw("{\"policy\":{\"policyRef\":");
+            json.reference(reference);
+            json.raw("}");
+        }
+        Origin::Inline { owner, name } => {
+            json.raw("{\"inlinePolicy\":{\"resourceRef\":");
+            json.reference(owner);
+            json.raw(",\"name\":");
+            json.text(name);
+            json.raw("}");
+        }
+        Origin::BuiltIn(name) => {
+            json.raw("{\"builtIn\":");
+            json.text(name);
+        }
+    }
+    json.raw(",\"ruleName\":");
+    json.text(rule.map_or("", |rule| &rule.name));
+    json.raw(",\"priority\":");
+    let priority = rule.map_or(0, |rule| rule.priority);
+    if priority < 0 {
+        json.raw("-");
+    }
+    json.number(priority.unsigned_abs().into());
+    if let Some(error) = error {
+        json.raw(",\"error\":");
+        json.text(&error.to_string());
     }
     json.raw("}");
 }

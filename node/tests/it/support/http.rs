@@ -120,6 +120,13 @@ impl Connection {
         Self { io: Box::new(stream), buffer: Vec::new() }
     }
 
+    /// Speaks TLS from now on.
+    pub async fn secure(self, host: &str, ca: &Path) -> Self {
+        assert!(self.buffer.is_empty(), "nothing was said before TLS");
+        let name = ServerName::try_from(full(host)).unwrap();
+        Self { io: Box::new(tls_client(ca, b"http/1.1").connect(name, self.io).await.unwrap()), buffer: Vec::new() }
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.io.write_all(bytes.as_ref()).await.unwrap();
         self.io.flush().await.unwrap();
@@ -168,6 +175,10 @@ impl Connection {
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers = lines.map(|line| line.split_once(':').unwrap());
         let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+        if status == 103 {
+            // A hint; the answer follows.
+            return Box::pin(self.read(method)).await;
+        }
         let mut answer = Answer { status, headers, body: Vec::new() };
         if method == "HEAD" || status == 204 || status == 304 || status == 100 {
             return answer;

@@ -1,0 +1,134 @@
+//! Applies the `header` block of the chosen configuration.
+
+use http::{HeaderValue, header};
+use octelium_actors::router::{
+    Access, EffectiveConfig, HeaderRules, Route, Upstream,
+    header_rules::{Authorization, Forwarded, HeaderEdits, Host, Text},
+};
+use octelium_http1::Headers;
+use octelium_policy::{Budget, Context, Expression, Value};
+
+use super::{
+    exchange::Exchange,
+    forwarded,
+    respond::{Code, Rejection},
+    scrub::Keep,
+};
+
+/// No value that an expression makes is longer.
+const VALUE_BYTES_MAX: usize = 8192;
+
+/// What the expressions made for one request, in the order of their rules.
+#[derive(Debug, Default)]
+pub struct Made {
+    request: Vec<HeaderValue>,
+    response: Vec<HeaderValue>,
+    host: Option<HeaderValue>,
+}
+
+/// Runs all expressions, before anything is sent: what can't be made is not left out.
+///
+/// # Errors
+/// `HEADER_INVALID`, if one fails or makes something else than a header's value.
+pub fn make(config: &EffectiveConfig, context: &Context<'_>) -> Result<Made, Rejection> {
+    let mut made = Made::default();
+    let Some(rules) = &config.headers else { return Ok(made) };
+    let mut budget = Budget::default();
+    for (edits, values) in [(&rules.request, &mut made.request), (&rules.response, &mut made.response)] {
+        for rule in &edits.add {
+            if let Text::Eval(expression) = &rule.value {
+                let value = text(expression, context, &mut budget).and_then(|text| {
+                    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| "makes a control character".into())
+                });
+                values.push(value.map_err(|cause| invalid(rule.name.as_str(), &cause))?);
+            }
+        }
+    }
+    if let Host::Text(Text::Eval(expression)) = &rules.host {
+        let value = text(expression, context, &mut budget).and_then(|text| {
+            octelium_api::validate::host(&text)?;
+            HeaderValue::from_str(&text).map_err(|error| error.to_string())
+        });
+        made.host = Some(value.map_err(|cause| invalid("host", &cause))?);
+    }
+    Ok(made)
+}
+
+fn invalid(name: &str, cause: &str) -> Rejection {
+    Rejection::new(Code::HeaderInvalid, format!("the expression for the header `{name}`: {cause}"))
+}
+
+fn text(expression: &Expression, context: &Context<'_>, budget: &mut Budget) -> Result<std::sync::Arc<str>, String> {
+    match expression.evaluate(context, None, budget) {
+        Ok(Value::String(text)) if text.len() > VALUE_BYTES_MAX => {
+            Err(format!("makes {} bytes; at most {VALUE_BYTES_MAX}", text.len()))
+        }
+        Ok(Value::String(text)) => Ok(text),
+        Ok(other) => Err(format!("makes {}, not a string", other.type_of().name())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What of the caller's request stays.
+pub fn keep(rules: Option<&HeaderRules>, access: Access) -> Keep {
+    let authorization = rules.map_or(Authorization::Default, |rules| rules.authorization);
+    Keep {
+        authorization: match authorization {
+            Authorization::Default => access != Access::Session,
+            Authorization::Pass => true,
+            Authorization::Delete => false,
+        },
+        forwarded: rules.is_some_and(|rules| rules.forwarded == Forwarded::Transparent),
+    }
+}
+
+/// Edits a request that was scrubbed.
+pub fn request(rules: Option<&HeaderRules>, exchange: &Exchange, route: &Route, headers: &mut Headers) {
+    let Some(rules) = rules else { return };
+    if rules.forwarded == Forwarded::Obfuscate {
+        forwarded::obfuscate(headers, route, exchange.peer.is_tls, exchange.trace.span_id);
+    }
+    apply(&rules.request, &exchange.made.request, headers);
+}
+
+/// The `Host` that the upstream gets.
+pub fn host(rules: Option<&HeaderRules>, exchange: &Exchange, route: &Route, upstream: &Upstream) -> HeaderValue {
+    let chosen = rules.and_then(|rules| match &rules.host {
+        Host::Upstream => None,
+        Host::Public => HeaderValue::from_str(&route.fqdn).ok(),
+        Host::Text(Text::Fixed(value)) => Some(value.clone()),
+        Host::Text(Text::Eval(_)) => exchange.made.host.clone(),
+    });
+    chosen.unwrap_or_else(|| upstream.authority.clone())
+}
+
+/// Edits the answer, whoever made it, once a configuration was chosen.
+pub fn response(exchange: &Exchange, headers: &mut Headers) {
+    if let Some(rules) = exchange.config.as_ref().and_then(|config| config.headers.as_ref()) {
+        apply(&rules.response, &exchange.made.response, headers);
+        if exchange.rejection.is_some() {
+            // However long answers of the upstream may be kept, a refusal of ours isn't one.
+            headers.insert(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+        }
+    }
+}
+
+/// Where an expression failed, its refusal is all that is answered: it goes without the values that were to be made.
+fn apply(edits: &HeaderEdits, made: &[HeaderValue], headers: &mut Headers) {
+    let mut made = made.iter();
+    for rule in &edits.add {
+        let value = match &rule.value {
+            Text::Fixed(value) => Some(value),
+            Text::Eval(_) => made.next(),
+        };
+        let Some(value) = value else { continue };
+        if rule.append {
+            headers.append(&rule.name, value);
+        } else {
+            headers.insert(&rule.name, value);
+        }
+    }
+    for name in &edits.remove {
+        headers.remove(name);
+    }
+}
