@@ -259,3 +259,26 @@ async fn actors_that_fail_again_and_again_are_given_up() {
     }
     assert!(cluster.supervisor.gave_up().await.contains("again and again"));
 }
+
+#[test]
+fn header_rules_are_counted_with_those_of_parents() {
+    let service = |configs: usize| {
+        let add: Vec<_> = (0..250).map(|n| serde_json::json!({ "key": format!("X-{n}"), "value": "v" })).collect();
+        let named = |n| serde_json::json!({ "name": format!("c{n}"), "parent": "default" });
+        let value = serde_json::json!({
+            "metadata": { "name": "svc" },
+            "spec": {
+                "mode": "HTTP",
+                "config": { "upstream": { "url": "http://host" }, "http": { "header": { "addRequestHeaders": add } } },
+                "dynamicConfig": { "configs": (0..configs).map(named).collect::<Vec<_>>() },
+            },
+        });
+        match octelium_api::manifest::from_json(octelium_api::Kind::Service, &value).expect("a Service") {
+            octelium_api::Object::Service(service) => service,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(router::compile::check(&service(80)).is_ok());
+    let problems = router::compile::check(&service(81)).expect_err("too many");
+    assert_eq!(problems[0].path, "spec.dynamicConfig.configs[80]");
+}

@@ -17,7 +17,8 @@ use tokio::{
 
 use crate::process::Process;
 
-const DOMAIN: &str = "bench.localhost";
+/// Of the nodes.
+pub const DOMAIN: &str = "bench.localhost";
 
 /// A gateway and the request that it is sent.
 pub struct Gateway {
@@ -71,14 +72,43 @@ async fn nginx(directory: &Path, upstream: SocketAddr) -> Result<Gateway> {
     Ok(Gateway { name: "nginx", address, request: request.into(), refused: None, process: Rc::new(process) })
 }
 
-struct Node {
-    address: SocketAddr,
-    token: String,
+/// A node with the bench's resources.
+pub struct Node {
+    /// Where it speaks plain HTTP.
+    pub address: SocketAddr,
+    /// An access token.
+    pub token: String,
     process: Rc<Process>,
+    administrator: Administrator,
+}
+
+/// Runs octeliumctl against a node, as root.
+#[derive(Clone)]
+pub struct Administrator {
+    home: String,
+    tls_address: SocketAddr,
+    data: PathBuf,
+}
+
+impl Administrator {
+    /// What it prints.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(beside("octeliumctl")?)
+            .args(["--homedir", &self.home, "--domain", DOMAIN, "--address", &self.tls_address.to_string()])
+            .args(["--ca-file", &self.data.join("ca.pem").display().to_string()])
+            .args(arguments)
+            .env("OCTELIUM_AUTH_TOKEN", fs::read_to_string(self.data.join("root.token"))?.trim())
+            .output()?;
+        if !output.status.success() {
+            bail!("octeliumctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
 }
 
 impl Node {
-    async fn start(directory: &Path, upstream: SocketAddr, has_log: bool) -> Result<Self> {
+    /// Starts it on core 0 and applies the resources.
+    pub async fn start(directory: &Path, upstream: SocketAddr, has_log: bool) -> Result<Self> {
         fs::create_dir_all(directory)?;
         let (address, tls_address) = (free()?, free()?);
         let log = if has_log { directory.join("access.log").display().to_string() } else { "off".into() };
@@ -104,28 +134,32 @@ impl Node {
         reachable(address).await?;
         let home = directory.join("home");
         fs::create_dir_all(&home)?;
-        let ctl = |arguments: &[&str]| -> Result<String> {
-            let output = Command::new(beside("octeliumctl")?)
-                .args(["--homedir", &home.display().to_string(), "--domain", DOMAIN])
-                .args(["--address", &tls_address.to_string(), "--ca-file", &data.join("ca.pem").display().to_string()])
-                .args(arguments)
-                .env("OCTELIUM_AUTH_TOKEN", fs::read_to_string(data.join("root.token"))?.trim())
-                .output()?;
-            if !output.status.success() {
-                bail!("octeliumctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-            }
-            Ok(String::from_utf8(output.stdout)?)
-        };
+        let administrator = Administrator { home: home.display().to_string(), tls_address, data };
         let file = directory.join("resources.yaml");
         fs::write(&file, include_str!("resources.yaml").replace("UPSTREAM", &upstream.to_string()))?;
-        ctl(&["apply", &file.display().to_string()])?;
-        let credential = ctl(&["create", "credential", "--rotate", "caller-oauth2", "-o", "json"])?;
+        administrator.ctl(&["apply", &file.display().to_string()])?;
+        let credential = administrator.ctl(&["create", "credential", "--rotate", "caller-oauth2", "-o", "json"])?;
         let credential: serde_json::Value = serde_json::from_str(&credential)?;
         let member = |name: &str| {
             credential["oauth2Credentials"][name].as_str().map(str::to_owned).context("no OAuth2 credential")
         };
         let token = token(address, &member("clientID")?, &member("clientSecret")?).await?;
-        Ok(Self { address, token, process: Rc::new(process) })
+        Ok(Self { address, token, process: Rc::new(process), administrator })
+    }
+
+    /// Its administrator.
+    pub fn administrator(&self) -> Administrator {
+        self.administrator.clone()
+    }
+
+    /// What octeliumctl prints.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        self.administrator.ctl(arguments)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     fn gateway(&self, name: &'static str, service: &str, has_token: bool) -> Gateway {

@@ -8,6 +8,7 @@
 mod gateways;
 mod load;
 mod process;
+mod soak;
 mod upstream;
 
 use std::{process::Command, time::Duration};
@@ -29,6 +30,9 @@ struct Options {
     /// Connections of the load generator
     #[arg(long, default_value_t = 32)]
     connections: usize,
+    /// Instead of comparing: mixed load for so many minutes, and what must hold of the node meanwhile
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<f64>,
     /// Set when the process has pinned itself
     #[arg(long, hide = true)]
     pinned: bool,
@@ -40,7 +44,10 @@ fn main() -> Result<()> {
         return pin();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&options))
+    match options.soak {
+        Some(minutes) => runtime.block_on(soak::run(Duration::from_secs_f64(minutes * 60.0))),
+        None => runtime.block_on(run(&options)),
+    }
 }
 
 /// Starts itself again on core 1.

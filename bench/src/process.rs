@@ -18,6 +18,11 @@ impl Process {
         Ok(Self(child.with_context(|| format!("starting {program}"))?))
     }
 
+    /// The program's process: taskset becomes what it starts.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// CPU time of all threads of the process and its children so far.
     pub fn cpu(&self) -> Result<Duration> {
         let mut total = 0;

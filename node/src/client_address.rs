@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use octelium_http1::Headers;
 
 /// More networks than these are not looked through for every connection.
@@ -40,6 +40,14 @@ fn network(text: &str) -> Result<IpNet, String> {
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address.to_canonical()),
         Err(_) => text.parse().map_err(|_| format!("`{text}` is neither an address nor a prefix like 10.0.0.0/8"))?,
+    };
+    // IPv4 within IPv6 counts as IPv4, in prefixes too.
+    let network = match network {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.network().to_ipv4_mapped().is_some() => {
+            let address = v6.addr().to_ipv4_mapped().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+            Ipv4Net::new(address, v6.prefix_len() - 96).map_or(network, IpNet::V4)
+        }
+        other => other,
     };
     if network != network.trunc() {
         return Err(format!("`{text}` has bits after its prefix; write {}", network.trunc()));
@@ -83,10 +91,17 @@ mod tests {
 
     #[test]
     fn only_trusted_hops_are_believed() {
-        let trusted = Networks::parse(&["10.0.0.0/8".into(), "2001:db8::/32".into(), "192.0.2.1".into()]).unwrap();
-        let cases: [(&str, &[&str], &str); 14] = [
+        let trusted = Networks::parse(&[
+            "10.0.0.0/8".into(),
+            "2001:db8::/32".into(),
+            "192.0.2.1".into(),
+            "::ffff:203.0.113.128/121".into(),
+        ])
+        .unwrap();
+        let cases: [(&str, &[&str], &str); 15] = [
             ("198.51.100.1", &["203.0.113.9"], "198.51.100.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
+            ("203.0.113.200", &["1.1.1.1"], "1.1.1.1"),
             ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("192.0.2.1", &["203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["1.1.1.1, 203.0.113.9"], "203.0.113.9"),

@@ -135,6 +135,12 @@ pub struct Settings {
     /// Between two parts of an upstream's event stream (`text/event-stream`) [default: 1h]
     #[arg(long, env = "OCTELIUM_NODE_EVENT_STREAM_IDLE_TIMEOUT", value_name = "DURATION")]
     pub event_stream_idle_timeout: Option<String>,
+    /// Unused connections that a worker keeps to one upstream [default: 256]
+    #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_IDLE_PER_UPSTREAM_MAX", value_name = "N")]
+    pub upstream_idle_per_upstream_max: Option<usize>,
+    /// The same to all upstreams [default: 1024]
+    #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_IDLE_MAX", value_name = "N")]
+    pub upstream_idle_max: Option<usize>,
     /// How long an unused connection to an upstream is kept [default: 90s]
     #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION")]
     pub upstream_idle_timeout: Option<String>,
@@ -231,6 +237,8 @@ impl Settings {
             upstream_head_timeout,
             upstream_body_idle_timeout,
             event_stream_idle_timeout,
+            upstream_idle_per_upstream_max,
+            upstream_idle_max,
             upstream_idle_timeout,
         )
     }
@@ -288,6 +296,9 @@ impl Settings {
         let event_streams = &mut pool.event_stream_idle_timeout;
         set_duration(event_streams, "eventStreamIdleTimeout", self.event_stream_idle_timeout)?;
         set_duration(&mut pool.idle_timeout, "upstreamIdleTimeout", self.upstream_idle_timeout)?;
+        let per_upstream = self.upstream_idle_per_upstream_max;
+        set_number(&mut pool.idle_per_key_max, "upstreamIdlePerUpstreamMax", per_upstream, 0..=100_000)?;
+        set_number(&mut pool.idle_max, "upstreamIdleMax", self.upstream_idle_max, 0..=100_000)?;
         pool.write_timeout = limits.write_timeout;
         let request_timeout = match self.request_timeout {
             None => None,

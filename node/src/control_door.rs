@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::proxy::{
     Now, Proxy, authenticate, authorize,
     context::{GrpcName, RequestContext},
+    credentials,
     decision::{Reason, Verdict},
     exchange::Exchange,
     respond::{Code, Rejection},
@@ -137,10 +138,14 @@ fn may_ask_all(proxy: &Proxy, exchange: &mut Exchange, routes: &Routes, now: Now
     exchange.route = Some(route.clone());
     exchange.verdict = None;
     authenticate::identify(exchange, Access::Session, routes, &proxy.views.sessions, &proxy.tokens, now.unix)?;
+    let received = exchange.headers.clone();
+    credentials::hide(&mut exchange.headers, &proxy.tokens, routes);
     let verdict = {
         let context = RequestContext::new(exchange, GrpcName::parse(INTROSPECT));
         authorize::decide_request(exchange, &route, &context, now.unix_nanos)
     };
+    // The call itself reads them again.
+    exchange.headers = received;
     let (is_allowed, cause) = (verdict.is_allowed, verdict.reason.name());
     exchange.verdict = Some(verdict);
     if is_allowed { Ok(true) } else { Err(Rejection::new(Code::Denied, cause)) }

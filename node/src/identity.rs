@@ -159,7 +159,10 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let host = hello.server_name()?.to_ascii_lowercase();
+        // Who asks for no name (by address, or with an old client) is shown what the operator gave, and nothing that was made for
+        // a name.
+        let Some(host) = hello.server_name() else { return self.own.clone() };
+        let host = host.to_ascii_lowercase();
         self.own_for(&host).or_else(|| self.leaf(&host))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::{Context, Decision, Effect, EvalError, Policy, evaluate::Course, policy::SLOTS};
+use crate::{Budget, Context, Decision, Effect, EvalError, Policy, evaluate::Course, policy::SLOTS};
 
 /// See the module. Holds for the caller and the Service that it was made for, as they were then.
 #[derive(Debug)]
@@ -107,6 +107,8 @@ struct Planner {
     paid: usize,
     /// Policies of which only a request tells whether they are enforced.
     asked: usize,
+    /// What was settled costs this together.
+    total: u64,
 }
 
 impl Planner {
@@ -124,7 +126,8 @@ impl Planner {
                     continue;
                 }
                 for place in policy.places(slot) {
-                    if self.rule(policy, place, enforced, ctx) {
+                    // No decision gets further than what it may cost, so neither does planning.
+                    if self.rule(policy, place, enforced, ctx) || self.total > Budget::UNITS {
                         break 'decided;
                     }
                 }
@@ -169,6 +172,7 @@ impl Planner {
     }
 
     fn settle(&mut self, policy: &Arc<Policy>, rule: Option<usize>, cost: u64) {
+        self.total = self.total.saturating_add(cost);
         if cost > 0 {
             self.settled.push(Settled { policy: Arc::clone(policy), rule, cost });
         }

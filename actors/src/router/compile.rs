@@ -56,6 +56,9 @@ pub fn check(service: &Service) -> Result<(), Vec<Problem>> {
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
+/// Header rules of all named configurations of a Service together.
+const HEADER_RULES_MAX: usize = 20_000;
+
 /// Compiles; what is wrong makes a Route that refuses.
 pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored>) -> Option<Route> {
     let Object::Service(service) = &stored.object else { return None };
@@ -160,15 +163,32 @@ fn body(http: Option<&spec::config::Http>) -> Body {
     }
 }
 
+fn rule_count(header: &spec::config::http::Header) -> usize {
+    header.add_request_headers.len()
+        + header.remove_request_headers.len()
+        + header.add_response_headers.len()
+        + header.remove_response_headers.len()
+}
+
 type Configs = (Option<Arc<EffectiveConfig>>, Vec<ConfigRule>);
 
 fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
     let default = service.config.as_ref().map(|config| Arc::new(effective(config, "spec.config", problems)));
     let Some(dynamic) = &service.dynamic_config else { return (default, Vec::new()) };
     let mut named = HashMap::new();
+    let mut header_rules = 0;
     for (index, config) in dynamic.configs.iter().enumerate() {
         let path = format!("spec.dynamicConfig.configs[{index}]");
         let merged = octelium_api::config::effective(service, &config.name).unwrap_or_else(|| config.clone());
+        // What a parent has, each of its children has: few lines can become many rules.
+        header_rules += http_of(&merged).and_then(|http| http.header.as_ref()).map_or(0, rule_count);
+        if header_rules > HEADER_RULES_MAX {
+            let message = format!(
+                "the configurations have more than {HEADER_RULES_MAX} header rules together, with those of parents"
+            );
+            problems.push(Problem { path, message });
+            return (default, Vec::new());
+        }
         named.insert(config.name.clone(), Arc::new(effective(&merged, &path, problems)));
     }
     let mut rules = Vec::new();
@@ -265,13 +285,15 @@ fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> 
     EffectiveConfig {
         name: if config.name.is_empty() { "default".into() } else { config.name.as_str().into() },
         upstream: config.upstream.as_ref().and_then(|upstream| match &upstream.r#type {
-            Some(spec::config::upstream::Type::Url(url)) => match self::upstream(url, config.tls.as_ref()) {
-                Ok(upstream) => Some(upstream),
-                Err(message) => {
-                    problems.push(Problem { path: format!("{path}.upstream.url"), message });
-                    None
+            Some(spec::config::upstream::Type::Url(url)) => {
+                match self::upstream(url, config.tls.as_ref(), is_upstream_http2(config)) {
+                    Ok(upstream) => Some(upstream),
+                    Err(message) => {
+                        problems.push(Problem { path: format!("{path}.upstream.url"), message });
+                        None
+                    }
                 }
-            },
+            }
             _ => None,
         }),
         auth: match http.and_then(|http| http.auth.as_ref()).map(auth).transpose() {
@@ -300,12 +322,18 @@ fn direct(http: Option<&spec::config::Http>) -> Result<Option<Direct>, String> {
     }
 }
 
-fn upstream(text: &str, tls: Option<&spec::config::Tls>) -> Result<Upstream, String> {
+fn is_upstream_http2(config: &spec::Config) -> bool {
+    http_of(config).is_some_and(|http| http.is_upstream_http2)
+}
+
+/// `wants_http2` is about TLS alone: in the clear, HTTP/2 has schemes of its own.
+fn upstream(text: &str, tls: Option<&spec::config::Tls>, wants_http2: bool) -> Result<Upstream, String> {
     let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
-    let scheme = match url.scheme() {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        other => return Err(format!("scheme `{other}` is not supported; use http or https")),
+    let (scheme, is_http2) = match url.scheme() {
+        "http" | "ws" => (Scheme::Http, false),
+        "h2c" | "grpc" => (Scheme::Http, true),
+        "https" | "wss" => (Scheme::Https, wants_http2),
+        other => return Err(format!("scheme `{other}` is not supported; use http, https, ws, wss, h2c or grpc")),
     };
     let host = match url.host() {
         Some(url::Host::Domain(domain)) => domain.to_owned(),
@@ -313,14 +341,17 @@ fn upstream(text: &str, tls: Option<&spec::config::Tls>) -> Result<Upstream, Str
         Some(url::Host::Ipv6(address)) => address.to_string(),
         None => return Err(format!("`{text}` has no host")),
     };
-    let port = url.port_or_known_default().ok_or("a port is needed")?;
+    let implied = || octelium_api::validate::url::default_port(url.scheme());
+    let port = url.port_or_known_default().or_else(implied).ok_or("a port is needed")?;
     let shown = url.host_str().unwrap_or_default();
     let authority = url.port().map_or_else(|| shown.to_owned(), |port| format!("{shown}:{port}"));
     let tls = tls.map_or_else(Tls::default, |tls| Tls {
         trusted_cas: tls.trusted_c_as.clone(),
         append_to_system: tls.append_to_system_pool,
         insecure_skip_verify: tls.insecure_skip_verify,
+        is_http2: false,
     });
+    let tls = Tls { is_http2, ..tls };
     // Two https upstreams share connections only if they would have been verified alike.
     let pool_key = match scheme {
         Scheme::Http => format!("http://{host}:{port}"),
@@ -328,6 +359,7 @@ fn upstream(text: &str, tls: Option<&spec::config::Tls>) -> Result<Upstream, Str
     };
     Ok(Upstream {
         scheme,
+        is_http2,
         authority: HeaderValue::from_str(&authority).map_err(|_| format!("`{authority}` can't be a Host header"))?,
         host: host.into(),
         port,

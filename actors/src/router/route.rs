@@ -110,8 +110,10 @@ impl EffectiveConfig {
 /// Where requests go.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// http or https.
+    /// With TLS or without.
     pub scheme: Scheme,
+    /// Whether it speaks HTTP/2 and nothing else: by prior knowledge, or with TLS as negotiated.
+    pub is_http2: bool,
     /// Host name or address, without brackets.
     pub host: Arc<str>,
     /// TCP port.
@@ -141,6 +143,8 @@ pub struct Tls {
     pub append_to_system: bool,
     /// No proof is asked for.
     pub insecure_skip_verify: bool,
+    /// HTTP/2 is negotiated, instead of HTTP/1.1.
+    pub is_http2: bool,
 }
 
 /// The credential that is injected.

@@ -35,8 +35,6 @@ const FEATURES: &[(&str, &str)] = &[
     ("Service.Spec.Config.rdp", "RDP is"),
     ("Service.Spec.Config.mcp", "MCP is"),
     ("Service.Spec.Config.llm", "the LLM gateway is"),
-    ("Service.Spec.Config.HTTP.isUpstreamHTTP2", "HTTP/2 to the upstream is"),
-    ("Service.Spec.Config.HTTP.listenHTTP2", "HTTP/2 without TLS on the listener is"),
     ("Service.Spec.Config.HTTP.plugins", "plugins are"),
     ("Service.Spec.Config.HTTP.visibility", "bodies and headers in access logs are"),
     ("Service.Spec.Config.HTTP.retry", "retries are"),
@@ -79,10 +77,12 @@ pub fn unsupported(object: &Object) -> Vec<Violation> {
             if let Some(upstream::Type::Url(text)) =
                 config.upstream.as_ref().and_then(|upstream| upstream.r#type.as_ref())
                 && let Ok(url) = url::upstream(text)
-                && !matches!(url.scheme(), "http" | "https")
+                && !matches!(url.scheme(), "http" | "https" | "ws" | "wss" | "h2c" | "grpc")
             {
-                let message =
-                    format!("upstreams of scheme `{}` are not supported yet; http and https are", url.scheme());
+                let message = format!(
+                    "upstreams of scheme `{}` are not supported yet; http, https, ws, wss, h2c and grpc are",
+                    url.scheme()
+                );
                 push(&mut list, &format!("{path}.upstream.url"), message);
             }
         }

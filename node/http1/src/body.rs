@@ -50,8 +50,11 @@ pub trait Source {
         None
     }
 
-    /// Called while the reader of this body is held up elsewhere, for work that must go on meanwhile.
-    fn poll_progress(&mut self, _cx: &mut Context<'_>) {}
+    /// Called while the reader of this body is held up elsewhere, for work that must go on meanwhile. An error ends the body
+    /// at once.
+    fn poll_progress(&mut self, _cx: &mut Context<'_>) -> Result<(), BodyError> {
+        Ok(())
+    }
 }
 
 /// A request or response body, from either side or made here.
@@ -156,9 +159,13 @@ impl Body {
     }
 
     /// Lets the source work on while the reader is held up; a source that wraps a body passes this on.
-    pub fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        if let Kind::Source(source) = &mut self.kind {
-            source.poll_progress(cx);
+    ///
+    /// # Errors
+    /// If the body is to be given up.
+    pub fn poll_progress(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        match &mut self.kind {
+            Kind::Source(source) => source.poll_progress(cx),
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Header lines as spans over one buffer: parsing copies the head once, an edit touches only its own line, and a line that
 //! nobody edits is copied out as it came.
 
+mod swar;
 #[cfg(test)]
 mod tests;
 
@@ -151,7 +152,9 @@ impl Headers {
 
     /// Adds a line, unless the value has a control byte other than the tab; whether it did.
     pub fn try_append(&mut self, name: &HeaderName, value: &[u8]) -> bool {
-        let is_valid = value.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t');
+        // Most values are plain, which eight bytes at a time tell; the tab is looked at only otherwise.
+        let is_plain = !swar::has_control(value);
+        let is_valid = is_plain || value.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t');
         if is_valid {
             self.push(name.as_str(), value);
         }
@@ -178,6 +181,18 @@ impl Headers {
         let before = lines.len();
         lines.retain(|line| line.name(bytes) != name);
         lines.len() < before
+    }
+
+    /// Removes all lines of this name, and those that differ from it in `_` for `-` alone: to many servers they are the
+    /// same.
+    pub fn remove_alike(&mut self, name: &HeaderName) {
+        if !self.has_underscores {
+            self.remove(name);
+            return;
+        }
+        let hyphened = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+        let name = name.as_str().as_bytes();
+        self.retain(|other, _| !other.iter().map(hyphened).eq(name.iter().map(hyphened)));
     }
 
     /// Keeps the lines that `keep` is true for.

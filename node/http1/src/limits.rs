@@ -88,8 +88,8 @@ pub struct PoolLimits {
 impl Default for PoolLimits {
     fn default() -> Self {
         Self {
-            idle_per_key_max: 32,
-            idle_max: 256,
+            idle_per_key_max: 256,
+            idle_max: 1024,
             idle_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(10),
             response_head_timeout: Duration::from_secs(60),

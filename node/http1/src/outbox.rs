@@ -46,6 +46,11 @@ impl Outbox {
         self.queued
     }
 
+    /// Whether everything is written and flushed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.queued == 0 && !self.unflushed
+    }
+
     /// Bytes the stream has taken so far.
     pub(crate) fn written(&self) -> u64 {
         self.written
@@ -155,6 +160,10 @@ impl Outbox {
         if self.tail_at == self.tail.len() {
             self.tail.clear();
             self.tail_at = 0;
+        } else if self.tail_at >= COPY_BYTES_MAX && self.tail_at >= self.tail.len() / 2 {
+            // What was written goes away even if the peer never takes all at once.
+            self.tail.drain(..self.tail_at);
+            self.tail_at = 0;
         }
     }
 }
@@ -162,5 +171,35 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         spare::give(std::mem::take(&mut self.tail));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_does_not_make_it_grow() {
+        let (mut near, mut far) = duplex(1000);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut out = Outbox::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (mut sent, mut received) = (0_usize, 0);
+        for round in 0..2000_usize {
+            // As a message does it: there is always more to write than the peer takes.
+            while out.queued() < 64 * 1024 {
+                out.push(&[round as u8; 4096]);
+                sent += 4096;
+            }
+            assert!(out.poll_write(&mut near, &mut cx).is_ready());
+            let mut taken = [0; 1000];
+            received += runtime.block_on(far.read(&mut taken)).unwrap();
+            assert!(out.tail.capacity() <= 512 * 1024, "{}", out.tail.capacity());
+        }
+        assert_eq!(sent - received, out.queued());
     }
 }

@@ -65,8 +65,10 @@ impl Sending {
                     if let Err(error) = stalled {
                         return Poll::Ready(Err(SendingError::Body(error)));
                     }
-                    self.body.poll_progress(cx);
-                    return Poll::Pending;
+                    return match self.body.poll_progress(cx) {
+                        Ok(()) => Poll::Pending,
+                        Err(error) => Poll::Ready(Err(SendingError::Body(error))),
+                    };
                 }
             }
             match stalled {

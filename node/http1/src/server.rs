@@ -457,7 +457,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Shared<IO> {
     /// Writes interim responses as far as the client takes them.
     fn poll_early(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let early = &mut *self.early.borrow_mut();
-        if early.queued() == 0 {
+        if early.is_done() {
             return Poll::Ready(Ok(()));
         }
         self.wire.borrow_mut().poll_write(early, cx, self.write_timeout)

@@ -115,6 +115,8 @@ struct Way {
     is_closed: bool,
     /// Bytes wait for the other side to take them.
     is_stalled: bool,
+    /// The same within TLS.
+    is_unflushed: bool,
 }
 
 impl Way {
@@ -131,7 +133,7 @@ impl Way {
                 Poll::Pending => break,
             }
         }
-        self.is_stalled = !from.buffer.is_empty();
+        self.is_stalled = !from.buffer.is_empty() || self.is_unflushed;
         Ok(moved)
     }
 
@@ -152,7 +154,9 @@ impl Way {
             }
             return Poll::Ready(Ok(bytes as u64));
         }
+        self.is_unflushed = true;
         ready!(Pin::new(&mut to.io).poll_flush(cx))?;
+        self.is_unflushed = false;
         if self.has_ended {
             ready!(Pin::new(&mut to.io).poll_shutdown(cx))?;
             self.is_closed = true;

@@ -53,7 +53,6 @@ pub(crate) struct Gauge {
     /// Bytes read, bytes written: only their changes matter.
     read: Cell<u64>,
     written: Cell<u64>,
-    answered: Cell<u64>,
     faulted: RefCell<Vec<u32>>,
 }
 
@@ -63,13 +62,36 @@ struct Incoming {
     /// Frames that began something: a header block with all of its parts is one.
     begun: u64,
     requests: u64,
-    resets: u64,
+    resets: Bucket,
     window_updates: u64,
     control: Rate,
     empty: Rate,
     written_at_ping: u64,
     /// Bytes of the header block that hasn't ended.
     block: Option<u64>,
+}
+
+/// At most so many, and as many again in each minute.
+struct Bucket {
+    taken: u64,
+    since: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self, max: u64) -> bool {
+        self.taken += 1;
+        if self.taken <= max {
+            return true;
+        }
+        // The clock is read only now.
+        let passed = self.since.elapsed().as_millis();
+        let back = u64::try_from(passed * u128::from(max) / 60_000).unwrap_or(u64::MAX);
+        if back > 0 {
+            self.taken = self.taken.saturating_sub(back);
+            self.since = Instant::now();
+        }
+        self.taken <= max
+    }
 }
 
 /// At most so many in a second, on average over as many; the clock is read only when they are reached.
@@ -109,7 +131,7 @@ impl Gauge {
             limits: limits.clone(),
             begun: 0,
             requests: 0,
-            resets: 0,
+            resets: Bucket { taken: 0, since: now },
             window_updates: 0,
             control: Rate { count: 0, since: now },
             empty: Rate { count: 0, since: now },
@@ -122,7 +144,6 @@ impl Gauge {
             flood: Cell::new(None),
             read: Cell::new(0),
             written: Cell::new(0),
-            answered: Cell::new(0),
             faulted: RefCell::default(),
         }
     }
@@ -133,7 +154,7 @@ impl Gauge {
         let incoming = &mut *self.incoming.borrow_mut();
         let Incoming { scanner, .. } = incoming;
         let mut scanner = std::mem::replace(scanner, Scanner::server());
-        let scanned = scanner.scan(bytes, |frame| incoming.count(frame, self.written.get(), self.answered.get()));
+        let scanned = scanner.scan(bytes, |frame| incoming.count(frame, self.written.get()));
         incoming.scanner = scanner;
         if let Err(flood) = scanned {
             self.flood.set(Some(flood));
@@ -151,11 +172,6 @@ impl Gauge {
             Ok::<_, std::convert::Infallible>(())
         });
         let Ok(()) = scanned;
-    }
-
-    /// A stream was answered to its end.
-    pub(crate) fn answered(&self) {
-        self.answered.set(self.answered.get() + 1);
     }
 
     pub(crate) fn flood(&self) -> Option<Flood> {
@@ -185,7 +201,7 @@ impl Gauge {
 }
 
 impl Incoming {
-    fn count(&mut self, frame: Frame, written: u64, answered: u64) -> Result<(), Flood> {
+    fn count(&mut self, frame: Frame, written: u64) -> Result<(), Flood> {
         self.begun += u64::from(frame.kind != CONTINUATION);
         let limits = &self.limits;
         let per_second = limits.control_frames_per_second_max;
@@ -208,8 +224,7 @@ impl Incoming {
             }
             DATA if frame.length > 0 || frame.ends_stream() => {}
             RST_STREAM => {
-                self.resets += 1;
-                if self.resets > limits.resets_max + answered {
+                if !self.resets.take(limits.resets_max) {
                     return Err(Flood::Resets);
                 }
             }

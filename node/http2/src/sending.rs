@@ -105,8 +105,10 @@ impl Sending {
                     if self.waiting.poll_after(self.write_timeout, cx).is_ready() {
                         return Poll::Ready(Err(Stop::Slow));
                     }
-                    self.body.poll_progress(cx);
-                    return Poll::Pending;
+                    return match self.body.poll_progress(cx) {
+                        Ok(()) => Poll::Pending,
+                        Err(error) => Poll::Ready(Err(Stop::Body(error))),
+                    };
                 }
             }
         }

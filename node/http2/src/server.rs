@@ -113,6 +113,7 @@ where
         read: 0,
         begun: 0,
         was_used: false,
+        sent: 0,
     };
     let mut drained = pin!(drain.fired());
     poll_fn(|cx| {
@@ -220,6 +221,8 @@ struct Turns<'a, IO, F> {
     begun: u64,
     /// Whether a stream began since then.
     was_used: bool,
+    /// Bytes sent when that was last looked at.
+    sent: u64,
 }
 
 impl<IO, F> Turns<'_, IO, F>
@@ -269,12 +272,9 @@ where
     }
 
     fn run_streams(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((id, result))) = self.streams.poll_next_unpin(cx) {
+        while let Poll::Ready(Some((id, _))) = self.streams.poll_next_unpin(cx) {
             if let Some(at) = self.active.iter().position(|active| *active == id) {
                 self.active.swap_remove(at);
-            }
-            if result.is_ok() {
-                self.gauge.answered();
             }
         }
     }
@@ -344,7 +344,9 @@ where
             Wait::Rest => is_another,
             Wait::Stream => was_used,
             Wait::Life => has_read,
-            Wait::Pong | Wait::Leaving => false,
+            Wait::Pong => false,
+            // What `h2` still holds of the last answers goes out meanwhile.
+            Wait::Leaving => std::mem::replace(&mut self.sent, self.wire.sent()) != self.wire.sent(),
         };
         if waits_for != self.waits_for || starts_anew {
             self.waiting.clear();

@@ -1,6 +1,6 @@
 //! One stream: a request, its handler, and the response as fast as the client gives window for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
@@ -9,13 +9,16 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Method, Request, Response, StatusCode, Version};
-use octelium_http1::{Body, Handler, Headers, Interims};
+use octelium_http1::{Body, Handler, Headers, InterimSink, Interims};
 
 use crate::Limits;
 use crate::incoming::Incoming;
 use crate::request::{self, Told};
 use crate::response;
 use crate::sending::{Sending, Stop};
+
+/// More hints at once than these are dropped.
+const HINTS_MAX: usize = 8;
 
 /// Answers a stream. Dropped, it gives the stream up.
 pub(crate) async fn answer<H: Handler>(
@@ -35,6 +38,7 @@ pub(crate) async fn answer<H: Handler>(
     };
     let wanted = told.expects_continue.then(|| Rc::new(Cell::new(false)));
     let (parts, stream) = request.into_parts();
+    let hints = Rc::new(Hints::default());
     let request = octelium_http1::Request {
         target: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
         method: parts.method,
@@ -42,16 +46,33 @@ pub(crate) async fn answer<H: Handler>(
         headers: Headers::from(&parts.headers),
         body: body(stream, told, wanted.clone(), limits),
         wants_websocket: false,
-        interims: Interims::default(),
+        interims: Interims::new(hints.clone(), 0),
     };
     let octelium_http1::Response { status, headers, body, .. } =
-        handle(handler.handle(request), &mut respond, wanted).await?;
+        handle(handler.handle(request), &mut respond, wanted, &hints).await?;
     let (head, is_all) = response::head(status, headers.to_map(), &body, is_head);
     let stream = respond.send_response(head, is_all).map_err(|_| Stop::Gone)?;
     if is_all {
         return Ok(());
     }
     Sending::new(stream, body, limits.write_timeout).run().await
+}
+
+/// Interim responses that wait for the next turn of their stream.
+#[derive(Default)]
+struct Hints(RefCell<Vec<Response<()>>>);
+
+impl InterimSink for Hints {
+    fn push(&self, _: u64, status: StatusCode, headers: &Headers) {
+        let waiting = &mut *self.0.borrow_mut();
+        if waiting.len() < HINTS_MAX {
+            let mut hint = Response::new(());
+            *hint.status_mut() = status;
+            *hint.version_mut() = Version::HTTP_2;
+            *hint.headers_mut() = headers.to_map();
+            waiting.push(hint);
+        }
+    }
 }
 
 fn body(stream: RecvStream, told: Told, wanted: Option<Rc<Cell<bool>>>, limits: &Limits) -> Body {
@@ -67,6 +88,7 @@ async fn handle(
     handling: impl Future<Output = octelium_http1::Response>,
     respond: &mut SendResponse<Bytes>,
     mut wanted: Option<Rc<Cell<bool>>>,
+    hints: &Hints,
 ) -> Result<octelium_http1::Response, Stop> {
     let mut handling = std::pin::pin!(handling);
     poll_fn(|cx| {
@@ -78,6 +100,11 @@ async fn handle(
             let mut interim = Response::new(());
             *interim.status_mut() = StatusCode::CONTINUE;
             if respond.send_informational(interim).is_err() {
+                return Poll::Ready(Err(Stop::Gone));
+            }
+        }
+        for hint in hints.0.take() {
+            if respond.send_informational(hint).is_err() {
                 return Poll::Ready(Err(Stop::Gone));
             }
         }

@@ -28,6 +28,9 @@ struct Inner<IO> {
 struct State<IO> {
     io: IO,
     out: BytesMut,
+    /// Bytes that the stream has taken, and how many these were when the timer was last looked at.
+    sent: u64,
+    seen: u64,
     writing: Timer,
 }
 
@@ -39,16 +42,16 @@ impl<IO> Clone for Wire<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     pub(crate) fn new(io: IO, gauge: Rc<Gauge>) -> Self {
-        let state = RefCell::new(State { io, out: BytesMut::new(), writing: Timer::default() });
+        let state = RefCell::new(State { io, out: BytesMut::new(), sent: 0, seen: 0, writing: Timer::default() });
         Self(Rc::new(Inner { gauge, state }))
     }
 
     /// Sends what was gathered. Fails with `TimedOut` if nothing could be sent for so long.
     pub(crate) fn poll_send(&self, timeout: Duration, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.0.state.borrow_mut();
-        let queued = state.out.len();
         let sent = state.poll_send(cx);
-        if state.out.len() < queued || queued == 0 {
+        // `h2` writes too, between two calls of this.
+        if std::mem::replace(&mut state.seen, state.sent) != state.sent {
             state.writing.clear();
         }
         match sent {
@@ -56,8 +59,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 ready!(state.writing.poll_after(timeout, cx));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            sent => sent,
+            sent => {
+                state.writing.clear();
+                sent
+            }
         }
+    }
+
+    /// Bytes that the stream has taken so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.state.borrow().sent
     }
 
     /// Reads and forgets; 0 is the end.
@@ -77,6 +88,7 @@ impl<IO: AsyncWrite + Unpin> State<IO> {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.sent += sent as u64;
             self.out.advance(sent);
         }
         // A waiting connection holds no buffer.
@@ -104,6 +116,7 @@ impl<IO: AsyncWrite + Unpin> State<IO> {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.sent += sent as u64;
             let gathered = self.out.len();
             if sent > gathered {
                 self.out.clear();

@@ -18,6 +18,7 @@ use crate::{
     proxy::{
         Connection, Now, Proxy, authenticate, authorize,
         context::{GrpcName, RequestContext},
+        credentials,
         exchange::Exchange,
         header_rules::Made,
         respond::{self, Rejection},
@@ -100,6 +101,7 @@ async fn call(connection: &Connection, request: Request<Incoming>) -> Answer {
         wants_websocket: false,
         interims: Interims::default(),
         buffered: None,
+        reserved: None,
         body_map: None,
         page: None,
         route: None,
@@ -176,6 +178,7 @@ fn admit(proxy: &Proxy, exchange: &mut Exchange, path: &str, now: Now) -> Result
     };
     authenticate::identify(exchange, Access::Session, &routes, &proxy.views.sessions, &proxy.tokens, now.unix)
         .map_err(unauthenticated)?;
+    credentials::hide(&mut exchange.headers, &proxy.tokens, &routes);
     let verdict = {
         let context = RequestContext::new(exchange, Some(name));
         authorize::decide_request(exchange, &route, &context, now.unix_nanos)

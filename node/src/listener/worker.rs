@@ -126,6 +126,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
         generated: Generated::default(),
         forwarder: Forwarder {
             pool: Pool::new(parts.pool.clone()),
+            http2: octelium_http2::Pool::new(parts.pool.clone()),
             dialer: Dialer::new(parts.resolve.clone()),
             secrets: Secrets::new(parts.sealing.clone()),
             has_log: access_log.is_on(),
@@ -142,6 +143,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     let flusher = tokio::task::spawn_local({
         let access_log = access_log.clone();
         let pool = server.proxy.forwarder.pool.clone();
+        let http2 = server.proxy.forwarder.http2.clone();
         async move {
             let mut tick = tokio::time::interval(FLUSH_EVERY);
             for ticks in 0_u64.. {
@@ -149,6 +151,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
                 access_log.flush();
                 if ticks % SWEEP_TICKS == 0 {
                     pool.sweep();
+                    http2.sweep();
                 }
             }
         }
@@ -172,6 +175,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     }
     flusher.abort();
     server.proxy.forwarder.pool.clear();
+    server.proxy.forwarder.http2.clear();
     access_log.flush();
     Ok(())
 }
@@ -246,6 +250,7 @@ async fn accept(server: Rc<Server>, listener: TcpListener, listen: Listen) {
     }
 }
 
+/// What only some connections do is boxed: a waiting HTTP/1.1 connection shouldn't hold the room of all of it.
 async fn connection(server: Rc<Server>, stream: TcpStream, address: SocketAddr, listen: Listen, admitted: Admitted) {
     let _busy = BusyGuard::new(&server);
     if let Err(error) = stream.set_nodelay(true) {
@@ -254,7 +259,8 @@ async fn connection(server: Rc<Server>, stream: TcpStream, address: SocketAddr, 
     }
     let (mut io, mut ip, mut admitted) = (Replayed::new(stream), address.ip(), admitted);
     if listen.is_proxied {
-        let header = tokio::time::timeout(server.parts.handshake_timeout, proxy_protocol::read(&mut io)).await;
+        let reading = Box::pin(proxy_protocol::read(&mut io));
+        let header = tokio::time::timeout(server.parts.handshake_timeout, reading).await;
         match header.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(source) => ip = source.map_or(ip, |source| source.ip()),
             Err(error) => {
@@ -280,8 +286,8 @@ async fn connection(server: Rc<Server>, stream: TcpStream, address: SocketAddr, 
         let Some(is_http2) = begins else { return };
         return serve(&server, io, &handler, is_http2).await;
     }
-    match server.parts.tls.accept(io).await {
-        Ok(accepted) if accepted.is_api => api::serve(accepted.stream, handler, server.drain.clone()).await,
+    match Box::pin(server.parts.tls.accept(io)).await {
+        Ok(accepted) if accepted.is_api => Box::pin(api::serve(accepted.stream, handler, server.drain.clone())).await,
         Ok(accepted) => serve(&server, accepted.stream, &handler, accepted.is_http2).await,
         Err(error) => tracing::debug!(%error, client = %handler.peer.ip, "a TLS handshake failed"),
     }
@@ -311,7 +317,7 @@ where
 {
     let client = &handler.peer.ip;
     if is_http2 {
-        match octelium_http2::serve(io, &server.parts.http2, handler, &server.drain).await {
+        match Box::pin(octelium_http2::serve(io, &server.parts.http2, handler, &server.drain)).await {
             Ok(()) => {}
             Err(error @ ServeError::Flood(_)) => tracing::warn!(%error, %client, "a connection was cut off"),
             Err(error) => tracing::debug!(%error, %client, "a connection ended early"),

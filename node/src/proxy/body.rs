@@ -15,6 +15,8 @@ use super::{
 
 /// Rules are shown no larger bodies: a larger one is refused, never hidden from them.
 const POLICY_BYTES_MAX: usize = 2 << 20;
+/// What a JSON document takes once it can be looked into, as a multiple of its text.
+const MAP_FACTOR: usize = 16;
 /// All buffered bodies of the process together.
 const PROCESS_BYTES_MAX: usize = 256 << 20;
 
@@ -42,11 +44,11 @@ impl Drop for Reservation {
 ///
 /// # Errors
 /// Too large, broken, compressed, or not the JSON that is needed.
-pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Result<Option<Reservation>, Rejection> {
+pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Result<(), Rejection> {
     let settings: router::Body = route.body;
     let wants_map = reads.body_map || settings.json;
     if !(settings.buffer || settings.json || reads.body || reads.body_map) {
-        return Ok(None);
+        return Ok(());
     }
     let by_rules = reads.body || reads.body_map;
     let limit = if by_rules { settings.bytes_max.min(POLICY_BYTES_MAX) } else { settings.bytes_max };
@@ -58,20 +60,27 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
         return Err(Rejection::new(Code::BodyEncoded, "a rule reads the body, which has a Content-Encoding"));
     }
     let reserved = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
+    let reserved = if reads.body_map { reserved.saturating_mul(MAP_FACTOR) } else { reserved };
     let reservation = Reservation::take(reserved)
         .ok_or_else(|| Rejection::new(Code::Overloaded, "the process buffers too many bodies already"))?;
+    // Held as long as the body is: the exchange ends with its answer.
+    exchange.reserved = Some(reservation);
     let body = std::mem::take(&mut exchange.body);
     let bytes = body.collect(limit).await.map_err(|error| match error {
         CollectError::TooLarge => too_large(limit),
         CollectError::Body(error) => Rejection::new(Code::BodyBroken, error.to_string()),
     })?;
     if wants_map && !bytes.is_empty() {
-        let map = json_body::object(&bytes).map_err(|error| Rejection::new(Code::BodyInvalid, error))?;
-        exchange.body_map = Some(map);
+        let invalid = |error| Rejection::new(Code::BodyInvalid, error);
+        if reads.body_map {
+            exchange.body_map = Some(json_body::object(&bytes).map_err(invalid)?);
+        } else {
+            json_body::check(&bytes).map_err(invalid)?;
+        }
     }
     exchange.body = if bytes.is_empty() { Body::empty() } else { Body::full(Bytes::clone(&bytes)) };
     exchange.buffered = Some(bytes);
-    Ok(Some(reservation))
+    Ok(())
 }
 
 fn is_encoded(exchange: &Exchange) -> bool {

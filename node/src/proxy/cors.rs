@@ -87,7 +87,13 @@ pub fn preflight(exchange: &mut Exchange, route: &Route) -> Option<Result<Respon
 
 /// Tells the browser whether the page may read the answer, a refusal too.
 pub fn respond(exchange: &Exchange, route: &Route, headers: &mut Headers) {
-    let Some(page) = &exchange.page else { return };
+    let Some(page) = &exchange.page else {
+        // A cache must not give this answer to a page, which needs to be told that it may read it.
+        if route.cors.is_some() {
+            vary(headers, &["Origin"]);
+        }
+        return;
+    };
     vary(headers, if page.is_preflight { PREFLIGHT_VARY } else { &["Origin"] });
     // Without a `cors` block the upstream may have its own say.
     let is_upstreams = !page.is_configured && headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);

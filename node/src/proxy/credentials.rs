@@ -1,44 +1,69 @@
 //! Keeps the gateway's own credentials between the caller and the gateway: no rule, expression or upstream sees one, and no
 //! upstream sets one.
 
-use std::borrow::Cow;
-
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use octelium_actors::router::Routes;
+use octelium_control::token::TOKEN_CHARS;
 use octelium_http1::Headers;
 
 use super::{authenticate::Tokens, scrub};
 
+/// As lenient as any server may be.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
 /// Removes the credentials of the gateway from a request, once they have done their work.
 pub fn hide(headers: &mut Headers, tokens: &Tokens, routes: &Routes) {
-    headers.remove("x-octelium-auth");
-    headers.remove("x-octelium-refresh-token");
     scrub::cookies(headers);
-    let is_ours = |value| shown(value).iter().any(|text| tokens.is_ours(text, routes));
-    if headers.get_all("authorization").any(is_ours) {
+    let mut shows_token = false;
+    headers.retain(|name, value| match name {
+        b"x-octelium-auth" | b"x-octelium-refresh-token" => false,
+        b"authorization" => {
+            shows_token = shows_token || holds_token(value, |text| tokens.is_ours(text, routes));
+            !shows_token
+        }
+        _ => true,
+    });
+    if shows_token {
+        // Those before it too.
         headers.remove("authorization");
     }
 }
 
-/// What could be a token in an `Authorization` header.
-fn shown(value: &[u8]) -> Vec<Cow<'_, str>> {
-    let Some((scheme, rest)) = std::str::from_utf8(value).ok().and_then(|text| text.split_once(' ')) else {
-        return Vec::new();
+/// Whether a token stands anywhere in an `Authorization` header, in whatever scheme and form, also within Basic's encoding.
+fn holds_token(value: &[u8], is_token: impl Fn(&str) -> bool) -> bool {
+    let is_sign = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let stands_in = |bytes: &[u8]| {
+        let texts = bytes.split(|byte| !is_sign(byte)).filter(|text| text.len() == TOKEN_CHARS);
+        texts.filter_map(|text| std::str::from_utf8(text).ok()).any(&is_token)
     };
-    let rest = rest.trim();
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return vec![rest.into()];
+    if stands_in(value) {
+        return true;
     }
-    let pair = STANDARD.decode(rest).ok().and_then(|pair| String::from_utf8(pair).ok());
-    pair.iter().flat_map(|pair| pair.split(':')).map(|part| part.to_owned().into()).collect()
+    let encoded = value.split(|byte| byte.is_ascii_whitespace()).filter(|part| part.len() > TOKEN_CHARS);
+    encoded.filter_map(|part| LENIENT.decode(part).ok()).any(|decoded| stands_in(&decoded))
 }
 
 /// Removes cookies that an upstream sets under the gateway's names: they would log the caller in as somebody else.
 pub fn keep_own_cookies(headers: &mut Headers) {
     headers.retain(|name, value| {
-        let cookie = || value.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default().trim_ascii();
-        name != b"set-cookie" || !scrub::COOKIES.iter().any(|ours| cookie() == ours.as_bytes())
+        name != b"set-cookie" || !scrub::COOKIES.iter().any(|ours| cookie_name(value) == ours.as_bytes())
     });
+}
+
+/// What a browser sends back as the cookie's name. One without a name comes back as its value alone, in which a server reads
+/// a name.
+fn cookie_name(value: &[u8]) -> &[u8] {
+    let pair = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    let mut parts = pair.split(|byte| *byte == b'=').map(<[u8]>::trim_ascii).skip_while(|part| part.is_empty());
+    parts.next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -55,6 +80,8 @@ mod tests {
             "octelium_auth=forged; Domain=example.com",
             " octelium_rt =x",
             "octelium_auth",
+            "=octelium_auth=forged; Path=/app",
+            " = = octelium_rt=forged",
             "b=octelium_auth=2",
         ] {
             headers.append(&header::SET_COOKIE, &HeaderValue::from_static(cookie));
@@ -65,15 +92,28 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_looked_for_in_every_scheme() {
+    fn tokens_are_looked_for_in_every_form() {
+        let token = "t".repeat(TOKEN_CHARS);
+        let basic = |user: &[u8], padded: bool| {
+            let pair = [user, b":", token.as_bytes()].concat();
+            let text = base64::engine::general_purpose::STANDARD.encode(pair);
+            format!("Basic {}", if padded { &text } else { text.trim_end_matches('=') })
+        };
         for (value, expected) in [
-            ("Bearer abc", &["abc"][..]),
-            ("token abc", &["abc"]),
-            ("Basic dXNlcjphYmM=", &["user", "abc"]),
-            ("Basic !", &[]),
-            ("abc", &[]),
+            (format!("Bearer {token}"), true),
+            (format!("bearer\t{token}"), true),
+            (token.clone(), true),
+            (format!("Bearer x, Bearer {token}"), true),
+            (format!("token=\"{token}\""), true),
+            (basic(b"user", true), true),
+            (basic(b"user", false), true),
+            (basic(b"\xff\xfe", true), true),
+            (format!("Bearer {token}t"), false),
+            ("Basic dXNlcjphYmM=".to_owned(), false),
+            ("Basic !".to_owned(), false),
+            (String::new(), false),
         ] {
-            assert_eq!(shown(value.as_bytes()), expected, "{value}");
+            assert_eq!(holds_token(value.as_bytes(), |text| text == token), expected, "{value}");
         }
     }
 }

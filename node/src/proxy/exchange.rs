@@ -10,7 +10,7 @@ use octelium_actors::{
 use octelium_http1::{Body, Headers, Interims};
 use octelium_policy::Value;
 
-use super::{cors::Page, decision::Verdict, header_rules::Made, respond::Rejection, trace::Trace};
+use super::{body::Reservation, cors::Page, decision::Verdict, header_rules::Made, respond::Rejection, trace::Trace};
 use crate::listener::accept::Request as Place;
 
 /// The connection that a request came over.
@@ -53,6 +53,8 @@ pub struct Exchange {
     pub interims: Interims,
     /// The whole body, if a rule reads it.
     pub buffered: Option<bytes::Bytes>,
+    /// The share of the process's memory for bodies that these take.
+    pub reserved: Option<Reservation>,
     /// The body as a JSON object, if a rule reads it.
     pub body_map: Option<Value>,
     /// The page of another origin that it is made for.

@@ -5,13 +5,12 @@ pub mod tls;
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Version, header};
-use octelium_actors::router::{EffectiveConfig, Route, Routes};
-use octelium_http1::{Headers, Pool, Request, Response, SendError};
+use http::{HeaderName, HeaderValue, Uri, Version, header, uri::PathAndQuery};
+use octelium_actors::router::{EffectiveConfig, Route, Routes, Scheme};
+use octelium_http1::{Body, Headers, Interims, Pool, Request, Response, SendError};
 
 use self::connect::Dialer;
 use super::{
-    credentials,
     exchange::Exchange,
     header_rules, path,
     respond::{Code, Rejection},
@@ -23,6 +22,8 @@ use super::{
 pub struct Forwarder {
     /// Idle connections.
     pub pool: Pool,
+    /// Connections to upstreams that speak HTTP/2.
+    pub http2: octelium_http2::Pool,
     /// Makes new ones.
     pub dialer: Dialer,
     /// Opened Secrets.
@@ -53,15 +54,20 @@ impl Forwarder {
             exchange.headers = logged(&headers);
         }
         let rules = config.headers.as_deref();
+        // Hop by hop, and yet gRPC servers insist on it.
+        let takes_trailers = upstream.is_http2 && headers.get_one("te") == Some(b"trailers");
         scrub::request(&mut headers, header_rules::keep(rules, route.access));
         exchange.trace.tell(exchange.id, &mut headers);
         header_rules::request(rules, exchange, route, &mut headers);
         self.secrets.inject(&config.auth, routes, &mut headers)?;
-        headers.insert(&header::HOST, &header_rules::host(rules, exchange, route, upstream));
+        header_rules::set_host(rules, exchange, route, upstream, &mut headers);
         if !headers.contains_key(header::USER_AGENT) {
             headers.append(&header::USER_AGENT, &HeaderValue::from_static("octelium"));
         }
 
+        if takes_trailers {
+            headers.append(&header::TE, &HeaderValue::from_static("trailers"));
+        }
         let request = Request {
             method: exchange.method.clone(),
             target: target(exchange, config),
@@ -69,15 +75,43 @@ impl Forwarder {
             headers,
             body: std::mem::take(&mut exchange.body),
             wants_websocket: exchange.wants_websocket,
-            interims: std::mem::take(&mut exchange.interims),
+            interims: if header_rules::lets_hints_pass(rules) {
+                std::mem::take(&mut exchange.interims)
+            } else {
+                Interims::default()
+            },
         };
         let connector = self.dialer.connector(upstream);
-        let mut response =
-            self.pool.send(&upstream.pool_key, &connector, request).await.map_err(|error| rejection(&error))?;
+        let sent = if upstream.is_http2 {
+            let request = as_http2(request, upstream.scheme)?;
+            // Boxed: rare, and its room shouldn't be held by every request.
+            Box::pin(self.http2.send(&upstream.pool_key, &connector, request)).await.map(Response::from)
+        } else {
+            self.pool.send(&upstream.pool_key, &connector, request).await
+        };
+        let mut response = sent.map_err(|error| rejection(&error))?;
         scrub::response(&mut response.headers);
-        credentials::keep_own_cookies(&mut response.headers);
         Ok(response)
     }
+}
+
+/// The same request for the HTTP/2 engine. WebSocket isn't offered over it (RFC 8441): such a request stays a plain one.
+fn as_http2(request: Request, scheme: Scheme) -> Result<http::Request<Body>, Rejection> {
+    let scheme = if scheme == Scheme::Https { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
+    let invalid = |error: &dyn std::fmt::Display| {
+        Rejection::new(Code::PathInvalid, format!("the target can't be sent over HTTP/2: {error}"))
+    };
+    let target = PathAndQuery::from_maybe_shared(request.target.into_bytes()).map_err(|error| invalid(&error))?;
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(scheme);
+    uri.path_and_query = Some(target);
+    // The engine puts the host there.
+    uri.authority = Some(http::uri::Authority::from_static("host"));
+    let mut sent = http::Request::new(request.body);
+    *sent.method_mut() = request.method;
+    *sent.uri_mut() = Uri::from_parts(uri).map_err(|error| invalid(&error))?;
+    *sent.headers_mut() = request.headers.to_map();
+    Ok(sent)
 }
 
 /// The few headers that the access log shows, kept while the others move on to the upstream.

@@ -5,12 +5,19 @@ use std::{
     sync::OnceLock,
 };
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use octelium_actors::router::Route;
 use octelium_http1::Headers;
 
 /// Stands for every caller.
-const NOBODY: HeaderValue = HeaderValue::from_static("10.0.0.1");
+const NOBODY: &[u8] = b"10.0.0.1";
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+const FORWARDED: HeaderName = http::header::FORWARDED;
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Whether a header of this name (lower case, with hyphens) tells where a request came from.
 pub fn is_forwarded(name: &[u8]) -> bool {
@@ -29,21 +36,26 @@ pub fn is_forwarded(name: &[u8]) -> bool {
     )
 }
 
-/// Sets them: protocol and host are true, addresses are not. `number` differs for each request.
+/// Sets them: protocol and host are those that callers use, addresses are nobody's. `number` differs for each request. What the
+/// caller said was removed before.
 pub fn obfuscate(headers: &mut Headers, route: &Route, is_tls: bool, number: u64) {
-    let proto = if route.is_public || is_tls { "https" } else { "http" };
-    let text = format!("for=_octelium-{:08x};by=_octelium-{};proto={proto};host={}", number >> 32, by(), route.fqdn);
-    for (name, value) in [
-        ("forwarded", HeaderValue::from_str(&text).ok()),
-        ("x-forwarded-proto", Some(HeaderValue::from_static(proto))),
-        ("x-forwarded-host", HeaderValue::from_str(&route.fqdn).ok()),
-        ("x-forwarded-for", Some(NOBODY)),
-        ("x-real-ip", Some(NOBODY)),
-    ] {
-        if let Some(value) = value {
-            headers.insert(&HeaderName::from_static(name), &value);
-        }
+    let proto: &[u8] = if route.is_public || is_tls { b"https" } else { b"http" };
+    let host = route.fqdn.as_bytes();
+    let caller = number.to_be_bytes();
+    let mut text = Vec::with_capacity(64 + host.len());
+    text.extend_from_slice(b"for=_octelium-");
+    for byte in &caller[..4] {
+        text.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
     }
+    let rest: [&[u8]; 6] = [b";by=_octelium-", by().as_bytes(), b";proto=", proto, b";host=", host];
+    for part in rest {
+        text.extend_from_slice(part);
+    }
+    headers.try_append(&FORWARDED, &text);
+    headers.try_append(&X_FORWARDED_PROTO, proto);
+    headers.try_append(&X_FORWARDED_HOST, host);
+    headers.try_append(&X_FORWARDED_FOR, NOBODY);
+    headers.try_append(&X_REAL_IP, NOBODY);
 }
 
 /// This process, as upstreams know it.

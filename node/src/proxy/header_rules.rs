@@ -38,7 +38,11 @@ pub fn make(config: &EffectiveConfig, context: &Context<'_>) -> Result<Made, Rej
         for rule in &edits.add {
             if let Text::Eval(expression) = &rule.value {
                 let value = text(expression, context, &mut budget).and_then(|text| {
-                    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| "makes a control character".into())
+                    if is_value(&text) {
+                        HeaderValue::from_str(&text).map_err(|error| error.to_string())
+                    } else {
+                        Err("makes something else than printable ASCII without blanks around it".into())
+                    }
                 });
                 values.push(value.map_err(|cause| invalid(rule.name.as_str(), &cause))?);
             }
@@ -52,6 +56,11 @@ pub fn make(config: &EffectiveConfig, context: &Context<'_>) -> Result<Made, Rej
         made.host = Some(value.map_err(|cause| invalid("host", &cause))?);
     }
     Ok(made)
+}
+
+/// As written values have to be.
+fn is_value(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim_matches(' ') == text
 }
 
 fn invalid(name: &str, cause: &str) -> Rejection {
@@ -91,15 +100,26 @@ pub fn request(rules: Option<&HeaderRules>, exchange: &Exchange, route: &Route, 
     apply(&rules.request, &exchange.made.request, headers);
 }
 
-/// The `Host` that the upstream gets.
-pub fn host(rules: Option<&HeaderRules>, exchange: &Exchange, route: &Route, upstream: &Upstream) -> HeaderValue {
-    let chosen = rules.and_then(|rules| match &rules.host {
-        Host::Upstream => None,
-        Host::Public => HeaderValue::from_str(&route.fqdn).ok(),
-        Host::Text(Text::Fixed(value)) => Some(value.clone()),
-        Host::Text(Text::Eval(_)) => exchange.made.host.clone(),
-    });
-    chosen.unwrap_or_else(|| upstream.authority.clone())
+/// Sets the `Host` that the upstream gets; there is none yet.
+pub fn set_host(
+    rules: Option<&HeaderRules>,
+    exchange: &Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    headers: &mut Headers,
+) {
+    let chosen = match rules.map(|rules| &rules.host) {
+        None | Some(Host::Upstream) => None,
+        Some(Host::Public) => HeaderValue::from_str(&route.fqdn).ok(),
+        Some(Host::Text(Text::Fixed(value))) => Some(value.clone()),
+        Some(Host::Text(Text::Eval(_))) => exchange.made.host.clone(),
+    };
+    headers.append(&header::HOST, chosen.as_ref().unwrap_or(&upstream.authority));
+}
+
+/// Whether the configuration lets hints of the upstream (103) pass: they carry `Link` and nothing else.
+pub fn lets_hints_pass(rules: Option<&HeaderRules>) -> bool {
+    rules.is_none_or(|rules| !rules.response.remove.contains(&header::LINK))
 }
 
 /// Edits the answer, whoever made it, once a configuration was chosen.
@@ -122,13 +142,13 @@ fn apply(edits: &HeaderEdits, made: &[HeaderValue], headers: &mut Headers) {
             Text::Eval(_) => made.next(),
         };
         let Some(value) = value else { continue };
-        if rule.append {
-            headers.append(&rule.name, value);
-        } else {
-            headers.insert(&rule.name, value);
+        if !rule.append {
+            // Also under another spelling: what stands there must be ours alone.
+            headers.remove_alike(&rule.name);
         }
+        headers.append(&rule.name, value);
     }
     for name in &edits.remove {
-        headers.remove(name);
+        headers.remove_alike(name);
     }
 }

@@ -1,6 +1,12 @@
 //! A JSON body as policies see it. A key that stands twice is refused: policy and upstream could read different ones.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use octelium_policy::{Map, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -16,6 +22,85 @@ pub fn object(bytes: &[u8]) -> Result<Value, String> {
     match value {
         Value::Map(_) => Ok(value),
         _ => Err("not a JSON object".to_owned()),
+    }
+}
+
+/// Checks that [`object`] would accept it, and keeps nothing of it but the hashes of keys of the objects that are open.
+///
+/// # Errors
+/// As there.
+pub fn check(bytes: &[u8]) -> Result<(), String> {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return object(bytes).map(drop);
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    Checked(&RandomState::new()).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())
+}
+
+/// A body's text belongs in no log: a long key is cut.
+fn twice<E: Error>(key: &str) -> E {
+    let shown: String = key.chars().take(64).collect();
+    E::custom(format!("the key {shown:?} stands twice"))
+}
+
+#[derive(Clone, Copy)]
+struct Checked<'s>(&'s RandomState);
+
+impl<'de> DeserializeSeed<'de> for Checked<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        // Two keys of one hash are one in 2^64: such a body would be refused.
+        let mut seen = HashSet::new();
+        while let Some(key) = entries.next_key::<Cow<'de, str>>()? {
+            if !seen.insert(self.0.hash_one(&*key)) {
+                return Err(twice(&key));
+            }
+            entries.next_value_seed(self)?;
+        }
+        Ok(())
     }
 }
 
@@ -73,7 +158,7 @@ impl<'de> Visitor<'de> for Any {
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(Any)?;
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key `{key}` stands twice")));
+                return Err(twice(&key));
             }
             map.insert(key, value);
         }
@@ -90,10 +175,19 @@ mod tests {
         let value =
             object(br#"{"age": 19, "list": [1, 2.5, null, true, "x"], "o": {"k": "v"}}"#).expect("a JSON object");
         assert_eq!(value.to_json()["list"][1], 2.5);
+        for right in ["{}", " {\n}", r#"{"a":1,"b":{"a":[{"a":2},{"a":3}]}}"#, r#"{"\u0061":1,"b":-1.5e3}"#] {
+            assert_eq!((object(right.as_bytes()).is_ok(), check(right.as_bytes())), (true, Ok(())), "{right}");
+        }
         for wrong in ["", "[]", "1", "{", r#"{"a":1} x"#, r#"{"a":1,"a":2}"#, r#"{"o":{"b":1,"b":1}}"#, "\u{feff}{}"] {
             assert!(object(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(check(wrong.as_bytes()).is_err(), "{wrong}");
         }
+        for twice in [r#"{"a":1,"\u0061":2}"#, r#"{"o":[{"b":1,"b":1}]}"#] {
+            assert!(check(twice.as_bytes()).is_err(), "{twice}");
+        }
+        let long = format!(r#"{{"{0}":1,"{0}":2}}"#, "k".repeat(1000));
+        assert!(check(long.as_bytes()).unwrap_err().len() < 200);
         let deep = format!("{}{}", r#"{"a":"#.repeat(200), "1".to_owned() + &"}".repeat(200));
-        assert!(object(deep.as_bytes()).is_err());
+        assert!(object(deep.as_bytes()).is_err() && check(deep.as_bytes()).is_err());
     }
 }

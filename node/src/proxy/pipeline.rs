@@ -13,6 +13,7 @@ use super::{
     exchange::Exchange,
     header_rules,
     respond::{self, Code, Rejection},
+    scrub,
     trace::Trace,
 };
 use crate::telemetry::access_log::{self, Pending};
@@ -44,9 +45,11 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     // Credential → Session, asked of the view on every request. Nobody after this sees the credential.
     authenticate::identify(exchange, route.access, routes, &proxy.views.sessions, &proxy.tokens, now.unix)?;
     credentials::hide(&mut exchange.headers, &proxy.tokens, routes);
-    // Only now: an unauthenticated caller can't make us buffer. Kept until the answer is complete.
+    // What the upstream won't get, no rule may go by.
+    scrub::named_by_connection(&mut exchange.headers);
+    // Only now: an unauthenticated caller can't make us buffer.
     let reads = exchange.session.as_ref().map_or(route.reads, |session| route.reads | session.reads);
-    let _reserved = body::buffer(exchange, &route, reads).await?;
+    body::buffer(exchange, &route, reads).await?;
     // Gates, then policies, then which configuration: all on the same request.
     let (verdict, config, made) = {
         let context = RequestContext::new(exchange, None);
@@ -112,6 +115,7 @@ impl Handler for Connection {
             wants_websocket: request.wants_websocket,
             interims: request.interims,
             buffered: None,
+            reserved: None,
             body_map: None,
             page: None,
             route: None,
@@ -147,6 +151,7 @@ impl Handler for Connection {
         };
         let exchange = pending.exchange();
         header_rules::response(exchange, &mut response.headers);
+        credentials::keep_own_cookies(&mut response.headers);
         respond::finish(&mut response, self.peer.is_tls);
         if let Some(route) = &exchange.route {
             cors::respond(exchange, route, &mut response.headers);

@@ -11,6 +11,9 @@ pub(super) const COOKIES: [&str; 2] = ["octelium_auth", "octelium_rt"];
 /// No name that is removed is longer; of longer ones only the beginning matters.
 const NAME_BYTES: usize = 32;
 
+/// Names in `Connection` that are followed; nobody has that many.
+const CONNECTION_NAMES_MAX: usize = 64;
+
 /// What of a request depends on the Service.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Keep {
@@ -82,22 +85,20 @@ fn hyphened(name: &[u8], matches: impl FnOnce(&[u8]) -> bool) -> bool {
     matches(&spelled[..length])
 }
 
-fn named_by_connection(headers: &mut Headers) {
+/// Removes what `Connection` names (RFC 9110 §7.6.1), before anything decides by it.
+pub(super) fn named_by_connection(headers: &mut Headers) {
     // What most say names no header.
     let is_plain = |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
     if headers.get_all("connection").all(is_plain) {
         return;
     }
-    let values = headers.get_all("connection").filter_map(|value| std::str::from_utf8(value).ok());
-    let tokens = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
-    let named: Vec<String> =
-        tokens.filter(|name| !matches!(&**name, "close" | "keep-alive" | "upgrade" | "")).collect();
-    for name in named {
-        // The length of a HEAD's answer must not vanish because somebody calls it hop-by-hop.
-        if name != "content-length" {
-            headers.remove(name);
-        }
-    }
+    let tokens = headers.get_all("connection").flat_map(|value| value.split(|byte| *byte == b','));
+    let tokens = tokens.map(|name| name.trim_ascii().to_ascii_lowercase());
+    // The length of a HEAD's answer must not vanish because somebody calls it hop-by-hop.
+    let named =
+        tokens.filter(|name| !matches!(&**name, b"close" | b"keep-alive" | b"upgrade" | b"content-length" | b""));
+    let named: Vec<Vec<u8>> = named.take(CONNECTION_NAMES_MAX).collect();
+    headers.retain(|name, _| !named.iter().any(|named| named == name));
 }
 
 /// Cuts the gateway's cookies out; all other bytes of the header stay.

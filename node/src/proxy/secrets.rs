@@ -52,7 +52,9 @@ impl Secrets {
             UpstreamAuth::Custom { header, secret } => (header.clone(), secret, Form::Plain),
         };
         let value = self.value(routes, secret, form).map_err(|cause| Rejection::new(Code::SecretUnavailable, cause))?;
-        headers.insert(&name, &value);
+        // Under no other spelling either: the credential is ours alone.
+        headers.remove_alike(&name);
+        headers.append(&name, &value);
         Ok(())
     }
 

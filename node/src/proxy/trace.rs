@@ -67,9 +67,7 @@ impl Trace {
 
     /// Tells the upstream, in place of what the caller said.
     pub fn tell(&self, id: Id, headers: &mut Headers) {
-        headers.remove(REQUEST_ID);
-        headers.remove(TRACEPARENT);
-        headers.remove(TRACESTATE);
+        headers.retain(|name, _| !matches!(name, b"x-request-id" | b"traceparent" | b"tracestate"));
         self.append_request_id(id, headers);
         headers.try_append(&TRACEPARENT, &self.parent());
         if let Some(state) = &self.state {
@@ -95,6 +93,12 @@ impl Trace {
         };
     }
 
+    /// The trace's id in two halves, the higher one first.
+    #[allow(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+    pub fn trace_halves(&self) -> (u64, u64) {
+        ((self.trace_id >> 64) as u64, self.trace_id as u64)
+    }
+
     fn parent(&self) -> [u8; 55] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         hex(&mut text[3..35], self.trace_id);
@@ -104,11 +108,15 @@ impl Trace {
     }
 }
 
-/// Writes the last digits, as many as there is room for.
-fn hex(out: &mut [u8], mut number: u128) {
-    for digit in out.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
-        number >>= 4;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes the last digits, as many as there is room for; that is an even number.
+fn hex(out: &mut [u8], number: u128) {
+    let bytes = number.to_be_bytes();
+    let (pairs, _) = out.as_chunks_mut::<2>();
+    let first = bytes.len().saturating_sub(pairs.len());
+    for (pair, byte) in pairs.iter_mut().zip(&bytes[first..]) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
     }
 }
 

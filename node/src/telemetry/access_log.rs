@@ -177,6 +177,26 @@ struct Inner {
     buffer: RefCell<Vec<u8>>,
 }
 
+impl Inner {
+    fn flush(&self) {
+        let buffer = std::mem::take(&mut *self.buffer.borrow_mut());
+        if buffer.is_empty() {
+            return;
+        }
+        if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) = self.queue.queue.try_send(buffer)
+        {
+            self.queue.dropped.fetch_add(records(&buffer), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Connections that are cut at the end leave their records when they are dropped.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 impl AccessLog {
     /// An empty buffer before `queue`.
     pub fn new(queue: LogQueue) -> Self {
@@ -185,15 +205,7 @@ impl AccessLog {
 
     /// Hands over what is buffered.
     pub fn flush(&self) {
-        let buffer = std::mem::take(&mut *self.0.buffer.borrow_mut());
-        if buffer.is_empty() {
-            return;
-        }
-        if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) =
-            self.0.queue.queue.try_send(buffer)
-        {
-            self.0.queue.dropped.fetch_add(records(&buffer), Ordering::Relaxed);
-        }
+        self.0.flush();
     }
 
     /// A request that never became one.
@@ -318,16 +330,19 @@ struct ObservedSource {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
+impl ObservedSource {
+    /// Whether the time for the whole request is over; if not, the task is woken when it is.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+    }
+}
+
 impl Source for ObservedSource {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<bytes::Bytes, BodyError>>> {
-        let next = match self.body.poll_next(cx) {
-            Poll::Ready(next) => next,
-            Poll::Pending => {
-                let Some(deadline) = &mut self.deadline else { return Poll::Pending };
-                std::task::ready!(deadline.as_mut().poll(cx));
-                Some(Err(BodyError::Timeout))
-            }
-        };
+        if self.is_late(cx) {
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
+        let next = std::task::ready!(self.body.poll_next(cx));
         match &next {
             Some(Ok(bytes)) => self.pending.data(bytes.len()),
             Some(Err(_)) => return Poll::Ready(next),
@@ -347,8 +362,9 @@ impl Source for ObservedSource {
         self.body.take_trailers()
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        self.body.poll_progress(cx);
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        // A caller that takes little at a time has no more time than others.
+        if self.is_late(cx) { Err(BodyError::Timeout) } else { self.body.poll_progress(cx) }
     }
 }
 

@@ -79,7 +79,7 @@ async fn rules_add_and_remove_headers_on_both_sides() {
         assert_eq!(request(name), in_request, "{name} of the request");
         assert_eq!(response(name), in_response, "{name} of the response");
     }
-    assert_eq!(request("x_set"), ["another header"], "another name is another header");
+    assert_eq!(request("x_set"), Vec::<&str>::new(), "to many upstreams this is another spelling of x-set");
 }
 
 /// The credential of `auth` is set last: no rule replaces or removes it.
@@ -124,8 +124,9 @@ async fn an_expression_that_makes_no_value_stops_the_request() {
         (add("addRequestHeaders", "ctx.user"), "makes map, not a string"),
         (add("addRequestHeaders", "[ctx.user.metadata.name]"), "makes list, not a string"),
         (add("addRequestHeaders", "string(1 / (size(ctx.user.metadata.name) - 5))"), "division by zero"),
-        (add("addRequestHeaders", r#""a\r\nX-Octelium-Auth: b""#), "control character"),
-        (add("addResponseHeaders", r#""a\nb""#), "control character"),
+        (add("addRequestHeaders", r#""a\r\nX-Octelium-Auth: b""#), "printable ASCII"),
+        (add("addResponseHeaders", r#""a\nb""#), "printable ASCII"),
+        (add("addResponseHeaders", "'b '"), "printable ASCII"),
         (
             add("addRequestHeaders", &format!("'{}' + '{}'", "a".repeat(4500), "b".repeat(4500))),
             "9000 bytes; at most 8192",

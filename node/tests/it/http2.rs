@@ -212,3 +212,100 @@ async fn a_flood_of_settings_is_cut_off() {
     let goaway = &all[all.len() - 17..];
     assert_eq!((goaway[3], &goaway[13..17]), (7, &[0, 0, 0, 11][..]), "ENHANCE_YOUR_CALM is the last thing said");
 }
+
+/// Serves HTTP/2 alone and echoes; `None`: in the clear.
+async fn http2_upstream(tls: Option<tokio_rustls::TlsAcceptor>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let io: Box<dyn Io> = match tls {
+                    None => Box::new(stream),
+                    // A caller that wants something else ends here.
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => Box::new(stream),
+                        Err(_) => return,
+                    },
+                };
+                let Ok(mut connection) = h2::server::handshake(io).await else { return };
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    tokio::spawn(async move {
+                        let (head, mut body) = request.into_parts();
+                        let mut sent = Vec::new();
+                        while let Some(Ok(data)) = body.data().await {
+                            body.flow_control().release_capacity(data.len()).unwrap();
+                            sent.extend_from_slice(&data);
+                        }
+                        let te = head.headers.get("te").map_or("", |te| te.to_str().unwrap());
+                        let seen = format!("{} {} {te} {}", head.method, head.uri, String::from_utf8_lossy(&sent));
+                        let mut out = respond.send_response(Response::new(()), false).unwrap();
+                        out.send_data(seen.into(), false).unwrap();
+                        let mut trailers = HeaderMap::new();
+                        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+                        out.send_trailers(trailers).unwrap();
+                    });
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn h_a6_an_upstream_may_speak_http2() {
+    let cluster = Cluster::start().await;
+    let clear = http2_upstream(None).await;
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
+    let config = |alpn: &[u8]| {
+        let builder = rustls::ServerConfig::builder().with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![key.cert.der().clone()], private.clone_key().into()).unwrap();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config))
+    };
+    let secure = http2_upstream(Some(config(b"h2"))).await;
+    let with_tls = |port: u16| {
+        json!({ "config": {
+            "upstream": { "url": format!("https://localhost:{port}") },
+            "tls": { "trustedCAs": [key.cert.pem()] },
+            "http": { "isUpstreamHTTP2": true },
+        } })
+    };
+    cluster
+        .api
+        .apply(&[
+            service("clear", &format!("h2c://{clear}"), json!({})),
+            service("grpc", &format!("grpc://{clear}"), json!({})),
+            service("secure", "", with_tls(secure.port())),
+        ])
+        .await;
+    let token = cluster.api.caller("alice").await;
+    for (host, scheme) in [("clear", "http"), ("grpc", "http"), ("secure", "https")] {
+        let answer = cluster.call(&post(host, "/a?b=c", "hello").token(&token)).await;
+        assert_eq!(answer.status, 200, "{host} {}", answer.text());
+        let port = if host == "secure" { secure.port() } else { clear.port() };
+        let name = if host == "secure" { "localhost" } else { "127.0.0.1" };
+        assert_eq!(answer.text(), format!("POST {scheme}://{name}:{port}/a?b=c  hello"), "{host}");
+    }
+    // From one end to the other over HTTP/2: trailers pass, and the caller may ask for them.
+    let mut client = plain(cluster.http).await;
+    let mut request = request("POST", "clear", "/pkg.Service/Method");
+    request.headers_mut().insert("authorization", HeaderValue::try_from(format!("Bearer {token}")).unwrap());
+    request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+    let (response, _) = client.send_request(request, true).unwrap();
+    let mut response = soon("an answer", response).await.unwrap();
+    let mut body = Vec::new();
+    while let Some(data) = response.body_mut().data().await {
+        body.extend_from_slice(&data.unwrap());
+    }
+    assert!(String::from_utf8(body).unwrap().contains("/pkg.Service/Method trailers "), "te passes");
+    let trailers = response.body_mut().trailers().await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+
+    // Whoever says HTTP/2 and can't is named.
+    let old = http2_upstream(Some(config(b"http/1.1"))).await;
+    cluster.api.apply(&[service("secure", "", with_tls(old.port()))]).await;
+    assert_eq!(cluster.call(&get("secure", "/").token(&token)).await.short(), (502, "UPSTREAM_UNREACHABLE"));
+}

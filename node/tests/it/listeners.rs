@@ -4,10 +4,11 @@ use std::{fmt::Write, net::SocketAddr};
 
 use octelium_node::config::Settings;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::support::{
     cluster::Cluster,
-    http::{Connection, get},
+    http::{Connection, get, tls_client},
     manifest::service,
     until,
     upstream::{Reply, Upstream, answer},
@@ -160,5 +161,23 @@ async fn too_many_requests_at_once_are_refused() {
         drop(waiting);
         until("places to be given back", async || (cluster.call(&get("svc", "/")).await.status == 200).then_some(()))
             .await;
+    }
+}
+
+#[tokio::test]
+async fn who_names_nobody_is_shown_the_given_certificate_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let given = Settings { tls_certificate: Some(certificate.clone()), tls_key: Some(key), ..Settings::default() };
+    for (settings, is_shown) in [(given, true), (Settings::default(), false)] {
+        let cluster = Cluster::with(settings).await;
+        let stream = TcpStream::connect(cluster.https).await.unwrap();
+        // An address is never sent as a name.
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let shaken = tls_client(&certificate, b"http/1.1").connect(name, stream).await;
+        assert_eq!(shaken.is_ok(), is_shown);
     }
 }

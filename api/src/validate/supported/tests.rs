@@ -118,11 +118,15 @@ fn modes_and_schemes_are_named() {
         crate::manifest::from_json(Kind::Service, &value).expect("a Service")
     };
     assert_eq!(unsupported(&service(Mode::Http, "https://host")), []);
-    assert_eq!(unsupported(&service(Mode::Web, "http://host")), []);
+    for url in ["http://host", "ws://host", "wss://host", "h2c://host", "grpc://host:50051"] {
+        assert_eq!(unsupported(&service(Mode::Web, url)), [], "{url}");
+    }
     let shown = |mode, url| unsupported(&service(mode, url)).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(shown(Mode::Grpc, "http://host"), ["spec.mode: mode GRPC is not supported yet; HTTP and WEB are"]);
     assert_eq!(
-        shown(Mode::Http, "h2c://host"),
-        ["spec.config.upstream.url: upstreams of scheme `h2c` are not supported yet; http and https are"]
+        shown(Mode::Http, "ftp://host"),
+        [
+            "spec.config.upstream.url: upstreams of scheme `ftp` are not supported yet; http, https, ws, wss, h2c and grpc are"
+        ]
     );
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::{Failed, SendError, Upstream};
@@ -17,6 +18,7 @@ use crate::chunked::Decoder;
 use crate::head::framing::Declared;
 use crate::head::response::{self, ResponseHead};
 use crate::head::{Fault, Scan, Scanned};
+use crate::headers::Headers;
 use crate::interim::Interims;
 use crate::limits::PoolLimits;
 use crate::message::{Request, Response};
@@ -272,9 +274,11 @@ impl Heads<'_> {
         if *self.interims > self.limits.interim_responses_max {
             return Err("too many interim responses");
         }
-        // What the gateway itself asked for with its 100 isn't the client's business.
-        if head.status != StatusCode::CONTINUE {
-            self.interims_to.push(head.status, &head.headers);
+        // Hints are for the client (RFC 8297); all else an upstream may say early isn't its business.
+        if head.status == StatusCode::EARLY_HINTS {
+            let mut hints = Headers::new();
+            hints.copy(LINK, &head.headers);
+            self.interims_to.push(head.status, &hints);
         }
         Ok(Some((length, None)))
     }
@@ -305,13 +309,14 @@ impl Source for Exchange {
         self.trailers.take()
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         if self.poll_send(cx).is_err()
             && let Some(upstream) = &mut self.upstream
         {
             // The next read of this body tells.
             upstream.wire.decoder = Decoder::Failed;
         }
+        Ok(())
     }
 }
 

@@ -34,6 +34,15 @@ fn lines_of_a_head_keep_their_order_and_values() {
 }
 
 #[test]
+fn a_name_is_removed_in_every_spelling() {
+    let mut headers = parsed("X-User: a\r\nX_User: b\r\nx-user_: c\r\nX_USER: d\r\nUser: e\r\n\r\n");
+    headers.remove_alike(&HeaderName::from_static("x-user"));
+    assert_eq!(pairs(&headers), [("x-user_".to_owned(), b"c".to_vec()), ("user".to_owned(), b"e".to_vec())]);
+    headers.remove_alike(&HeaderName::from_static("x-user-"));
+    assert_eq!(pairs(&headers), [("user".to_owned(), b"e".to_vec())]);
+}
+
+#[test]
 fn a_kept_buffer_shows_nothing_of_the_message_before() {
     drop(parsed("Authorization: secret\r\n\r\n"));
     let mut headers = Headers::new();

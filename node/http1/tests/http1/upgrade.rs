@@ -244,7 +244,7 @@ fn interim_responses_reach_the_client_before_the_final_one() {
                 async move {
                     read_head(&mut stream).await;
                     // A 100 isn't the client's: the gateway itself asks for bodies.
-                    let hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nConnection: x\r\n\r\n";
+                    let hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nSet-Cookie: a=b\r\nConnection: x\r\n\r\n";
                     stream.write_all(hints).await.unwrap();
                     went.unwrap().await.unwrap();
                     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();

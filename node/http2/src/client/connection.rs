@@ -43,7 +43,10 @@ impl Connection {
     where
         IO: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let gauge = Rc::new(Gauge::of_server(&Limits::default()));
+        let gauge = Rc::new(Gauge::of_server(&Limits {
+            header_list_bytes_max: u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX),
+            ..Limits::default()
+        }));
         let wire = Wire::new(io, gauge.clone());
         let head_bytes_max = u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX);
         let (send, connection) = Builder::new()
@@ -159,6 +162,5 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
         self.0.used.set(Instant::now());
-        self.0.gauge.answered();
     }
 }

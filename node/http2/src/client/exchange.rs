@@ -227,8 +227,9 @@ impl Source for ResponseBody {
         self.incoming.take_trailers()
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         // An error ends the stream, which the response's body shows.
         self.poll_upload(cx).ok();
+        Ok(())
     }
 }

@@ -1,17 +1,20 @@
 //! Requests and responses between peers that follow the rules.
 
 use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use octelium_http1::{Body, BodyError, Source};
-use octelium_http2::Limits;
+use octelium_http1::{Body, BodyError, Drain, Source};
+use octelium_http2::{Limits, PREFACE, serve};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 use crate::support::{
-    DATA, END_STREAM, HEADERS, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, act, client, collect, frame, full, get, post,
-    reset, run, text,
+    DATA, END_STREAM, HEADERS, Peer, RST_STREAM, SETTINGS, Server, WINDOW_UPDATE, act, client, collect, frame, full,
+    get, post, reset, run, text,
 };
 
 fn request(method: &str, path: &str) -> Request<()> {
@@ -321,5 +324,54 @@ fn a_length_that_is_wrong_is_not_told() {
         let mut response = response.await.unwrap();
         assert!(!response.headers().contains_key("content-length"));
         assert_eq!(collect(response.body_mut()).await.unwrap().len(), 10);
+    });
+}
+
+/// Counts what is written at once.
+struct Counted(DuplexStream, Rc<Cell<usize>>);
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.set(self.1.get() + 1);
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn what_is_answered_in_one_turn_is_written_at_once() {
+    run(async {
+        let (near, far) = duplex(256 << 10);
+        let writes = Rc::new(Cell::new(0));
+        let io = Counted(far, writes.clone());
+        let handler = act(async |_| text(Body::full(vec![b'x'; 1024])));
+        let drain = Drain::new();
+        let served = tokio::task::spawn_local({
+            let drain = drain.clone();
+            async move { serve(io, &Limits::default(), &*handler, &drain).await }
+        });
+        let mut peer = Peer { server: Server { io: near, drain, ended: served } };
+        peer.send(&[&PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat()).await;
+        while peer.expect(SETTINGS).await.flags == 0 {}
+        let before = writes.get();
+        let requests: Vec<u8> = (0..20).flat_map(|at| get(2 * at + 1)).collect();
+        peer.send(&requests).await;
+        for _ in 0..20 {
+            assert_eq!(peer.expect(DATA).await.payload.len(), 1024);
+        }
+        assert_eq!(writes.get() - before, 1, "twenty heads and bodies");
     });
 }

@@ -89,7 +89,11 @@ impl Connect for Connector<'_> {
         let Some(tls) = tls else { return Ok(UpstreamIo::Plain(stream)) };
         let name = ServerName::try_from(upstream.host.to_string())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(UpstreamIo::Tls(Box::new(tls.connect(name, stream).await?)))
+        let stream = tls.connect(name, stream).await?;
+        if upstream.is_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(io::Error::other("isUpstreamHTTP2 is set and the upstream doesn't offer HTTP/2"));
+        }
+        Ok(UpstreamIo::Tls(Box::new(stream)))
     }
 }
 

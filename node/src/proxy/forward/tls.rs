@@ -22,7 +22,7 @@ pub fn client(settings: &Tls) -> Result<Arc<ClientConfig>, String> {
     } else {
         builder.with_root_certificates(roots(settings)?).with_no_client_auth()
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![if settings.is_http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     Ok(Arc::new(config))
 }
 

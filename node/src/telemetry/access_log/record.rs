@@ -14,6 +14,9 @@ use crate::proxy::{
     trace::Trace,
 };
 
+/// Of a cause, which may repeat what a caller sent.
+const CAUSE_BYTES_MAX: usize = 1024;
+
 /// Writes the record of an exchange.
 pub fn exchange(buffer: &mut Vec<u8>, exchange: &Exchange, end: &End) {
     let json = &mut Json(buffer);
@@ -74,9 +77,10 @@ pub fn exchange(buffer: &mut Vec<u8>, exchange: &Exchange, end: &End) {
         Some(given) => json.text(given),
         None => json.id(exchange.id),
     }
-    let Trace { trace_id, span_id, parent_id, .. } = &exchange.trace;
+    let (high, low) = exchange.trace.trace_halves();
+    let Trace { span_id, parent_id, .. } = &exchange.trace;
     json.raw(",\"traceId\":");
-    json.id(Id((trace_id >> 64) as u64, *trace_id as u64));
+    json.id(Id(high, low));
     json.raw(",\"spanId\":");
     json.hex(*span_id);
     if let Some(parent_id) = parent_id {
@@ -227,7 +231,7 @@ fn error(json: &mut Json<'_>, code: Code, cause: &str) {
     json.raw(",\"error\":{\"code\":");
     json.text(code.text());
     json.raw(",\"cause\":");
-    json.text(cause);
+    json.text(&cause[..cause.floor_char_boundary(CAUSE_BYTES_MAX)]);
     json.raw("}");
 }
 
