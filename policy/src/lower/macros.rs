@@ -4,7 +4,7 @@ use cel::{IdedExpr, common::ast::Expr as Ast};
 
 use super::{Binding, Bound, COMPREHENSIONS_MAX, Lowerer, Typed};
 use crate::{
-    access::Access,
+    access::{Access, HttpField},
     expr::{Collect, Expr, Quantifier},
     schema::Ty,
 };
@@ -88,8 +88,13 @@ impl Lowerer<'_, '_> {
         };
         let Some(name) = self.variable(name) else { return Typed::wrong() };
         let value = self.expr(value);
-        // A name for a part of the input costs nothing: what is read is what is selected from it.
-        if let (Expr::Access(access @ Access::Whole(_)), Ty::Node(_)) = (&value.expr, &value.ty) {
+        // A name for a part of the input costs nothing: what is read is what is selected from it. Of headers, that is in any case.
+        let is_part = match &value.expr {
+            Expr::Access(Access::Whole(_)) => matches!(value.ty, Ty::Node(_)),
+            Expr::Access(Access::Http(_, field)) => matches!(field, HttpField::Headers | HttpField::HeadersAll),
+            _ => false,
+        };
+        if let (Expr::Access(access), true) = (&value.expr, is_part) {
             self.scope.push(Binding { name, what: Bound::Alias(access.clone(), value.ty) });
             let body = self.expr(body);
             self.scope.pop();
