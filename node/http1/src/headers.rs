@@ -230,6 +230,18 @@ impl Headers {
     }
 }
 
+/// Whether a header says how one connection works or where one message ends: the engine makes its own (RFC 9110 §7.6.1).
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    match name.len() {
+        7 => name == b"upgrade",
+        10 => name == b"connection" || name == b"keep-alive",
+        14 => name == b"content-length",
+        16 => name == b"proxy-connection",
+        17 => name == b"transfer-encoding",
+        _ => false,
+    }
+}
+
 /// Heads are limited to far less than 4 GiB.
 #[allow(clippy::cast_possible_truncation, reason = "the limits on heads keep all spans small")]
 fn span(at: usize) -> u32 {

@@ -3,6 +3,7 @@
 use http::Method;
 
 use crate::body::Body;
+use crate::headers::is_ours;
 use crate::message::Request;
 use crate::outbox::Outbox;
 use crate::sending::{Framing, Sending, push_header};
@@ -32,7 +33,7 @@ pub(super) fn write(request: &Request, body: Body) -> Result<Sending, &'static s
             return Err("several host headers");
         }
     }
-    out.push_with(|out| headers.write(out, |name| name != b"host" && !is_ours(name)));
+    out.push_with(|out| headers.write(out, |name| !matches!(name, b"host" | b"expect") && !is_ours(name)));
     if *wants_websocket {
         out.push(b"connection: Upgrade\r\nupgrade: websocket\r\n");
     }
@@ -51,17 +52,4 @@ pub(super) fn write(request: &Request, body: Body) -> Result<Sending, &'static s
     };
     out.push(b"\r\n");
     Ok(Sending::new(out, body, framing))
-}
-
-/// Headers that say how this connection works, or ask the upstream for what this engine doesn't do.
-fn is_ours(name: &[u8]) -> bool {
-    match name.len() {
-        6 => name == b"expect",
-        7 => name == b"upgrade",
-        10 => name == b"connection" || name == b"keep-alive",
-        14 => name == b"content-length",
-        16 => name == b"proxy-connection",
-        17 => name == b"transfer-encoding",
-        _ => false,
-    }
 }

@@ -5,7 +5,7 @@ use http::{StatusCode, Version};
 use crate::body::Body;
 use crate::date;
 use crate::head::framing::decimal;
-use crate::headers::Headers;
+use crate::headers::{Headers, is_ours};
 use crate::message::Response;
 use crate::outbox::Outbox;
 use crate::sending::{Framing, push_header};
@@ -69,18 +69,6 @@ pub(super) fn write_head(
     }
     out.push(b"\r\n");
     framing
-}
-
-/// Headers that say how this connection works.
-fn is_ours(name: &[u8]) -> bool {
-    match name.len() {
-        7 => name == b"upgrade",
-        10 => name == b"connection" || name == b"keep-alive",
-        14 => name == b"content-length",
-        16 => name == b"proxy-connection",
-        17 => name == b"transfer-encoding",
-        _ => false,
-    }
 }
 
 /// Writes the head after which the connection speaks WebSocket.
