@@ -3,10 +3,10 @@
 mod exchange;
 mod request;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -90,9 +90,9 @@ impl Pool {
     /// the method is idempotent or nothing was sent yet.
     pub async fn send<C: Connect>(&self, key: &str, connect: &C, mut request: Request) -> Result<Response, SendError> {
         let mut body = std::mem::take(&mut request.body);
-        if let Some(upstream) = self.take(key) {
+        if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.take(key, cx))).await {
             let replay = body.replay();
-            match self.attempt(upstream, &request, body).await {
+            match self.attempt(upstream, true, &request, body).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => match replay {
                     Some(again) if failed.silent && (failed.unsent || request.method.is_idempotent()) => body = again,
@@ -101,7 +101,7 @@ impl Pool {
             }
         }
         let upstream = self.dial(key, connect).await?;
-        self.attempt(upstream, &request, body).await.map_err(|failed| failed.error)
+        self.attempt(upstream, false, &request, body).await.map_err(|failed| failed.error)
     }
 
     async fn dial<C: Connect>(&self, key: &str, connect: &C) -> Result<Box<Upstream>, SendError> {
@@ -115,13 +115,22 @@ impl Pool {
         Ok(Box::new(Upstream { wire: Wire::new(Box::new(io)), key: key.into(), era }))
     }
 
-    async fn attempt(&self, upstream: Box<Upstream>, request: &Request, body: Body) -> Result<Response, Failed> {
+    /// `is_watched`: the task is woken when something comes from the upstream, which hasn't happened yet.
+    async fn attempt(
+        &self,
+        upstream: Box<Upstream>,
+        is_watched: bool,
+        request: &Request,
+        body: Body,
+    ) -> Result<Response, Failed> {
         let sending = match request::write(request, body) {
             Ok(sending) => sending,
             Err(reason) => {
                 return Err(Failed { error: SendError::Framing(reason), silent: false, unsent: true });
             }
         };
-        Exchange::new(self.clone(), upstream, sending, request).response(&request.method).await
+        let mut exchange = Exchange::new(self.clone(), upstream, is_watched, sending, request);
+        let head = poll_fn(|cx| exchange.poll_head(cx)).await?;
+        Ok(exchange.response(&request.method, head))
     }
 }

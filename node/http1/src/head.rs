@@ -15,7 +15,7 @@ pub(crate) mod trailers;
 
 use std::mem::MaybeUninit;
 
-use memchr::memchr;
+use memchr::memchr_iter;
 
 /// No setting allows more header lines than this: it is the room that parsing has on the stack.
 pub(crate) const HEADERS_CAP: usize = 256;
@@ -45,6 +45,11 @@ pub(crate) enum Fault {
 }
 
 impl Scan {
+    /// Whether nothing has been checked yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.searched == 0
+    }
+
     /// For header lines without a start line.
     pub(crate) fn trailers() -> Self {
         Self { past_first: true, ..Self::default() }
@@ -52,8 +57,8 @@ impl Scan {
 
     /// Checks what came since the last call; `bytes` begins where it did then.
     pub(crate) fn step(&mut self, bytes: &[u8], first_line_max: usize, total_max: usize) -> Result<Scanned, Fault> {
-        while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
-            let feed = self.searched + at;
+        let searched = self.searched;
+        for feed in memchr_iter(b'\n', &bytes[searched..]).map(|at| searched + at) {
             if !self.past_first && feed - self.line > first_line_max + 1 {
                 return Err(Fault::FirstLineTooLong);
             }
@@ -86,6 +91,24 @@ impl Scan {
         }
         Ok(Scanned::Partial)
     }
+}
+
+/// Whether the scan would accept a head that `httparse` has accepted: its header lines follow one another from `at` on, and end as
+/// lines must. For heads that are there as a whole, which most are; says no of some that the scan accepts.
+fn is_strict(head: &[u8], mut at: usize, headers: &[httparse::Header<'_>]) -> bool {
+    let offset = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+    for header in headers {
+        // An empty value may point anywhere: that is for the scan.
+        if offset(header.name.as_bytes()) != at || header.value.is_empty() {
+            return false;
+        }
+        let end = offset(header.value) + header.value.len();
+        if head.get(end..end + 2) != Some(b"\r\n") {
+            return false;
+        }
+        at = end + 2;
+    }
+    head.get(at..) == Some(b"\r\n")
 }
 
 /// Uninitialised room for a head's headers.

@@ -1,6 +1,8 @@
-//! Header lines as spans over one buffer: parsing copies the head once, an edit touches only its own line, and a line that
-//! nobody edits is copied out as it came.
+//! Header lines as spans over one buffer: parsing copies the head once, an edit touches only its own line, and lines that
+//! nobody edits are copied out as they came, neighbours together.
 
+mod kind;
+mod seen;
 mod swar;
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,8 @@ use std::cell::RefCell;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::spare;
+pub(crate) use kind::Kind;
+use seen::Seen;
 
 /// Lists of lines that a thread keeps for its next messages, and the room of those that are worth it.
 const KEPT_MAX: usize = 64;
@@ -25,8 +29,11 @@ thread_local! {
 /// (RFC 9110 §5.5), so no control byte but the tab.
 #[derive(Default)]
 pub struct Headers {
+    /// What the lines point into: a head, and lines in the form in which they are sent.
     bytes: Vec<u8>,
     lines: Vec<Line>,
+    /// The names of all lines, also of those that were removed.
+    seen: Seen,
     has_underscores: bool,
 }
 
@@ -37,15 +44,20 @@ struct Line {
     name_length: u32,
     value: u32,
     value_length: u32,
+    kind: Kind,
+    /// Whether the whole line lies there as it is sent: name, colon, one space, value, line end.
+    is_as_sent: bool,
 }
 
 impl Line {
+    #[inline]
     fn name(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.name as usize..][..self.name_length as usize]
+        bytes.get(self.name as usize..(self.name + self.name_length) as usize).unwrap_or_default()
     }
 
+    #[inline]
     fn value(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.value as usize..][..self.value_length as usize]
+        bytes.get(self.value as usize..(self.value + self.value_length) as usize).unwrap_or_default()
     }
 }
 
@@ -58,31 +70,36 @@ impl Headers {
     /// Those of `head`, which `parsed` was parsed from. The caller limits both.
     pub(crate) fn of_head(head: &[u8], parsed: &[httparse::Header<'_>]) -> Self {
         let mut headers = Self::with_room();
-        let Self { bytes, lines, has_underscores } = &mut headers;
+        let Self { bytes, lines, seen, has_underscores } = &mut headers;
         bytes.extend_from_slice(head);
-        lines.reserve(parsed.len());
         let offset = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
-        for header in parsed {
+        lines.extend(parsed.iter().map(|header| {
             // An empty value may point anywhere.
             let value = if header.value.is_empty() { 0 } else { offset(header.value) };
-            let name = offset(header.name.as_bytes());
-            for byte in &mut bytes[name..name + header.name.len()] {
-                *byte = byte.to_ascii_lowercase();
-                *has_underscores |= *byte == b'_';
-            }
-            lines.push(Line {
-                name: span(name),
+            let at = offset(header.name.as_bytes());
+            let name = &mut bytes[at..at + header.name.len()];
+            *has_underscores |= swar::lower(name);
+            seen.add(name);
+            let kind = Kind::of(name);
+            let (name_end, value_end) = (at + header.name.len(), value + header.value.len());
+            let is_as_sent = value == name_end + 2
+                && bytes.get(name_end..value) == Some(b": ")
+                && bytes.get(value_end..value_end + 2) == Some(b"\r\n");
+            Line {
+                name: span(at),
                 name_length: span(header.name.len()),
                 value: span(value),
                 value_length: span(header.value.len()),
-            });
-        }
+                kind,
+                is_as_sent,
+            }
+        }));
         headers
     }
 
     fn with_room() -> Self {
         let lines = KEPT.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(NEW_LINES));
-        Self { bytes: spare::take(), lines, has_underscores: false }
+        Self { bytes: spare::take(), lines, seen: Seen::default(), has_underscores: false }
     }
 
     /// Whether there are none.
@@ -101,23 +118,32 @@ impl Headers {
     }
 
     /// The value of the first line of this name, which is lower case.
+    #[inline]
     pub fn get(&self, name: impl AsRef<str>) -> Option<&[u8]> {
         let name = name.as_ref().as_bytes();
+        if self.seen.may_have(name) { self.find(name) } else { None }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&[u8]> {
         self.lines.iter().find(|line| line.name(&self.bytes) == name).map(|line| line.value(&self.bytes))
     }
 
     /// Whether there is a line of this name.
+    #[inline]
     pub fn contains_key(&self, name: impl AsRef<str>) -> bool {
         self.get(name).is_some()
     }
 
     /// The values of all lines of this name, which is lower case.
+    #[inline]
     pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a, 'n> {
-        let Self { bytes, lines, .. } = self;
+        let Self { bytes, .. } = self;
+        let lines = if self.seen.may_have(name.as_bytes()) { &self.lines[..] } else { &[] };
         lines.iter().filter(move |line| line.name(bytes) == name.as_bytes()).map(|line| line.value(bytes))
     }
 
     /// The only value of this name; `None` if there is no line of it, or more than one.
+    #[inline]
     pub fn get_one(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.get_all(name);
         values.next().filter(|_| values.next().is_none())
@@ -129,20 +155,35 @@ impl Headers {
         lines.iter().map(|line| (line.name(bytes), line.value(bytes)))
     }
 
-    /// Writes the lines whose names `wanted` is true for.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, mut wanted: impl FnMut(&[u8]) -> bool) {
+    /// The lines that the engine itself acts on: kinds and values.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (Kind, &[u8])> {
+        let Self { bytes, lines, .. } = self;
+        lines.iter().filter(|line| line.kind != Kind::Other).map(|line| (line.kind, line.value(bytes)))
+    }
+
+    /// Writes the lines whose kind `wanted` is true for.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, wanted: impl Fn(Kind) -> bool) {
         let Self { bytes, lines, .. } = self;
         // Enough for all that a head brought, and for the edits.
         out.reserve(bytes.len() + 4 * lines.len());
-        for line in lines {
-            let name = line.name(bytes);
-            if wanted(name) {
-                out.extend_from_slice(name);
+        // Lines that follow one another are copied at once.
+        let mut run = 0..0;
+        for line in lines.iter().filter(|line| wanted(line.kind)) {
+            if !line.is_as_sent {
+                out.extend_from_slice(&bytes[std::mem::take(&mut run)]);
+                out.extend_from_slice(line.name(bytes));
                 out.extend_from_slice(b": ");
                 out.extend_from_slice(line.value(bytes));
                 out.extend_from_slice(b"\r\n");
+                continue;
             }
+            let start = line.name as usize;
+            if start != run.end {
+                out.extend_from_slice(&bytes[std::mem::replace(&mut run, start..start)]);
+            }
+            run.end = (line.value + line.value_length) as usize + 2;
         }
+        out.extend_from_slice(&bytes[run]);
     }
 
     /// Adds a line.
@@ -152,13 +193,43 @@ impl Headers {
 
     /// Adds a line, unless the value has a control byte other than the tab; whether it did.
     pub fn try_append(&mut self, name: &HeaderName, value: &[u8]) -> bool {
-        // Most values are plain, which eight bytes at a time tell; the tab is looked at only otherwise.
-        let is_plain = !swar::has_control(value);
-        let is_valid = is_plain || value.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t');
+        let is_valid = is_value(value);
         if is_valid {
             self.push(name.as_str(), value);
         }
         is_valid
+    }
+
+    /// Adds a line whose value `write` appends to what it is given, unless that has a control byte other than the tab.
+    pub fn append_with(&mut self, name: &HeaderName, write: impl FnOnce(&mut Vec<u8>)) {
+        let name = name.as_str();
+        let start = self.begin(name);
+        let bytes = &mut self.bytes;
+        let value = start + name.len() + 2;
+        write(bytes);
+        let length = bytes.len().saturating_sub(value);
+        if bytes.get(value..).is_some_and(is_value) {
+            bytes.extend_from_slice(b"\r\n");
+            self.end(start, name, length);
+        } else {
+            bytes.truncate(start);
+        }
+    }
+
+    /// Adds all lines of `from`.
+    pub fn extend(&mut self, from: &Self) {
+        if self.bytes.capacity() == 0 {
+            *self = Self::with_room();
+        }
+        let start = span(self.bytes.len());
+        self.bytes.extend_from_slice(&from.bytes);
+        self.lines.extend(from.lines.iter().map(|line| Line {
+            name: line.name + start,
+            value: line.value + start,
+            ..*line
+        }));
+        self.seen.join(from.seen);
+        self.has_underscores |= from.has_underscores;
     }
 
     /// Adds the lines of this name that `from` has.
@@ -175,9 +246,13 @@ impl Headers {
     }
 
     /// Removes all lines of this name; whether there was one.
+    #[inline]
     pub fn remove(&mut self, name: impl AsRef<str>) -> bool {
         let name = name.as_ref().as_bytes();
-        let Self { bytes, lines, .. } = self;
+        let Self { bytes, lines, seen, .. } = self;
+        if !seen.may_have(name) {
+            return false;
+        }
         let before = lines.len();
         lines.retain(|line| line.name(bytes) != name);
         lines.len() < before
@@ -213,33 +288,42 @@ impl Headers {
     }
 
     fn push(&mut self, name: &str, value: &[u8]) {
+        let start = self.begin(name);
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.end(start, name, value.len());
+    }
+
+    /// Writes the beginning of a line; where that is.
+    fn begin(&mut self, name: &str) -> usize {
         if self.bytes.capacity() == 0 {
             *self = Self::with_room();
         }
-        let Self { bytes, lines, has_underscores } = self;
-        *has_underscores |= name.contains('_');
-        let start = bytes.len();
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.extend_from_slice(value);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        start
+    }
+
+    /// Adds the line that was written from `start` on.
+    fn end(&mut self, start: usize, name: &str, value_length: usize) {
+        let Self { lines, seen, has_underscores, .. } = self;
+        *has_underscores |= swar::has_underscore(name.as_bytes());
+        seen.add(name.as_bytes());
         lines.push(Line {
             name: span(start),
             name_length: span(name.len()),
-            value: span(start + name.len()),
-            value_length: span(value.len()),
+            value: span(start + name.len() + 2),
+            value_length: span(value_length),
+            kind: Kind::of(name.as_bytes()),
+            is_as_sent: true,
         });
     }
 }
 
-/// Whether a header says how one connection works or where one message ends: the engine makes its own (RFC 9110 §7.6.1).
-pub(crate) fn is_ours(name: &[u8]) -> bool {
-    match name.len() {
-        7 => name == b"upgrade",
-        10 => name == b"connection" || name == b"keep-alive",
-        14 => name == b"content-length",
-        16 => name == b"proxy-connection",
-        17 => name == b"transfer-encoding",
-        _ => false,
-    }
+/// Whether a value has no control byte but the tab. Most are plain, which eight bytes at a time tell.
+fn is_value(value: &[u8]) -> bool {
+    !swar::has_control(value) || value.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t')
 }
 
 /// Heads are limited to far less than 4 GiB.
@@ -272,6 +356,7 @@ impl Clone for Headers {
         let mut copy = Self::with_room();
         copy.bytes.extend_from_slice(&self.bytes);
         copy.lines.extend_from_slice(&self.lines);
+        copy.seen = self.seen;
         copy.has_underscores = self.has_underscores;
         copy
     }

@@ -10,6 +10,7 @@
 mod body;
 mod chunked;
 mod client;
+pub mod clock;
 mod date;
 mod drain;
 mod head;

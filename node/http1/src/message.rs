@@ -12,6 +12,9 @@ use crate::upgrade::Upgrade;
 pub struct Request {
     /// Its method.
     pub method: Method,
+    /// Of a received request: the host that it names, lower case, without port and final dot. Of others: empty, as `headers` say
+    /// it.
+    pub host: String,
     /// Path and query as sent, or `*`. The engine hands out printable ASCII without `#` only.
     pub target: String,
     /// Of the message as received; the engine sends HTTP/1.1.
@@ -31,6 +34,7 @@ impl Request {
     pub fn new(method: Method, target: impl Into<String>) -> Self {
         Self {
             method,
+            host: String::new(),
             target: target.into(),
             version: Version::HTTP_11,
             headers: Headers::new(),

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use tokio::time::Instant;
 
 use crate::client::Upstream;
+use crate::clock;
 use crate::limits::PoolLimits;
 
 /// Upstream connections of one thread; clones share them.
@@ -65,18 +66,18 @@ impl Pool {
         self.0.era.get()
     }
 
-    /// The connection used last under this key that is still good.
-    pub(crate) fn take(&self, key: &str) -> Option<Box<Upstream>> {
+    /// The connection used last under this key that is still good. The task is woken when something comes on it.
+    pub(crate) fn take(&self, key: &str, cx: &mut Context<'_>) -> Option<Box<Upstream>> {
         let idle = &mut *self.0.idle.borrow_mut();
         let parked = idle.by_key.get_mut(key).filter(|parked| !parked.is_empty())?;
-        let now = Instant::now();
+        let now = clock::now();
         while let Some(Parked { mut upstream, since }) = parked.pop() {
             idle.count -= 1;
             if now - since >= self.0.limits.idle_timeout {
                 // Those below it are older still.
                 idle.count -= parked.len();
                 parked.clear();
-            } else if upstream.is_quiet(&mut Context::from_waker(Waker::noop())) {
+            } else if upstream.is_quiet(cx) {
                 return Some(upstream);
             }
         }
@@ -88,7 +89,7 @@ impl Pool {
         if upstream.era != self.era() || limits.idle_per_key_max == 0 || limits.idle_max == 0 {
             return;
         }
-        let now = Instant::now();
+        let now = clock::now();
         let idle = &mut *self.0.idle.borrow_mut();
         if now - idle.swept >= limits.idle_timeout / 4 {
             idle.sweep(now, limits.idle_timeout);
@@ -96,7 +97,10 @@ impl Pool {
         if idle.count >= limits.idle_max {
             idle.drop_oldest();
         }
-        let parked = idle.by_key.entry(upstream.key.clone()).or_default();
+        let parked = match idle.by_key.get_mut(&upstream.key) {
+            Some(parked) => parked,
+            None => idle.by_key.entry(upstream.key.clone()).or_default(),
+        };
         if parked.len() >= limits.idle_per_key_max {
             parked.remove(0);
             idle.count -= 1;

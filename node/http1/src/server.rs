@@ -6,7 +6,7 @@ mod respond;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -231,8 +231,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
 
     async fn answer<H: Handler>(&mut self, head: RequestHead, handler: &H) -> Result<After, ServeError> {
         self.served += 1;
-        let RequestHead { method, target, version, headers, declared, keep_alive, expects_continue, wants_websocket } =
-            head;
+        let RequestHead {
+            method,
+            host,
+            target,
+            version,
+            headers,
+            declared,
+            keep_alive,
+            expects_continue,
+            wants_websocket,
+        } = head;
         let is_head = method == Method::HEAD;
         let body = self.request_body(declared, expects_continue);
         let interims = match version {
@@ -240,19 +249,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
             // HTTP/1.0 has none (RFC 9110 §15.2).
             _ => Interims::default(),
         };
-        let request = Request { method, target, version, headers, body, wants_websocket, interims };
+        let request = Request { method, host, target, version, headers, body, wants_websocket, interims };
 
-        // Boxed, so that a waiting connection doesn't hold the room of a request being handled.
-        let mut handling = Box::pin(handler.handle(request));
-        let response = poll_fn(|cx| match handling.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending if self.poll_gone(cx) || matches!(self.shared.poll_early(cx), Poll::Ready(Err(_))) => {
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
-        drop(handling);
+        let response = {
+            // Not boxed: a waiting connection holds its room as well, but no request has to get and move it.
+            let mut handling = pin!(handler.handle(request));
+            poll_fn(|cx| match handling.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending if self.poll_gone(cx) || matches!(self.shared.poll_early(cx), Poll::Ready(Err(_))) => {
+                    Poll::Ready(None)
+                }
+                Poll::Pending => Poll::Pending,
+            })
+            .await
+        };
         match response {
             None => Err(ServeError::Aborted),
             Some(Response { status: StatusCode::SWITCHING_PROTOCOLS, headers, upgrade: Some(upgrade), .. })
@@ -438,6 +448,12 @@ impl Reading {
             return taken;
         }
         self.begun = true;
+        if self.scan.is_fresh()
+            && let Some((length, parsed)) = request::parse_plain(bytes, limits)
+        {
+            *next = Some(parsed.map_or_else(|refusal| Next::refused(refusal, &bytes[..length]), Next::Request));
+            return taken + length;
+        }
         let found = match self.scan.step(bytes, limits.request_line_bytes_max, limits.head_bytes_max) {
             Ok(Scanned::Partial) => return taken,
             Ok(Scanned::Complete(length)) => {

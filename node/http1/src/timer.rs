@@ -3,16 +3,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::clock;
 
 /// See the module; one deadline at a time.
 #[derive(Default)]
 pub struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     due: Option<Instant>,
+    /// Who is woken by `sleep`.
+    waker: Option<Waker>,
 }
 
 impl Timer {
@@ -23,7 +27,12 @@ impl Timer {
 
     /// Sets the deadline unless one is running, and is ready when it has passed.
     pub fn poll_after(&mut self, after: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let due = *self.due.get_or_insert_with(|| Instant::now() + after);
+        let due = *self.due.get_or_insert_with(|| clock::now() + after);
+        let is_known = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_known && self.sleep.as_ref().is_some_and(|sleep| sleep.deadline() <= due && !sleep.is_elapsed()) {
+            // Armed, and early enough.
+            return Poll::Pending;
+        }
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if sleep.deadline() > due {
             sleep.as_mut().reset(due);
@@ -33,6 +42,9 @@ impl Timer {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(due);
+        }
+        if !is_known {
+            self.waker = Some(cx.waker().clone());
         }
         Poll::Pending
     }

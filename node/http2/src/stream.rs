@@ -8,7 +8,9 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use http::header::HOST;
 use http::{Method, Request, Response, StatusCode, Version};
+use octelium_http1::shared::host;
 use octelium_http1::{Body, Handler, Headers, InterimSink, Interims};
 
 use crate::Limits;
@@ -39,7 +41,9 @@ pub(crate) async fn answer<H: Handler>(
     let wanted = told.expects_continue.then(|| Rc::new(Cell::new(false)));
     let (parts, stream) = request.into_parts();
     let hints = Rc::new(Hints::default());
+    let host = parts.headers.get(HOST).and_then(|value| host::split(value.as_bytes()));
     let request = octelium_http1::Request {
+        host: host.map(|(host, _)| host::normal(host)).unwrap_or_default(),
         target: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
         method: parts.method,
         version: Version::HTTP_2,

@@ -19,9 +19,8 @@ use octelium_http2::ServeError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, LocalOptions},
     sync::{Notify, watch},
-    task::LocalSet,
 };
 
 use super::{
@@ -112,9 +111,10 @@ pub fn start(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let _ended = Ended(ended);
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let local = LocalSet::new();
-        local.block_on(&runtime, run(parts, doors, draining))
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().on_thread_unpark(octelium_http1::clock::turn);
+        let runtime = builder.build_local(LocalOptions::default())?;
+        runtime.block_on(run(parts, doors, draining))
     })
 }
 
@@ -288,7 +288,7 @@ async fn connection(server: Rc<Server>, stream: TcpStream, address: SocketAddr, 
     }
     match Box::pin(server.parts.tls.accept(io)).await {
         Ok(accepted) if accepted.is_api => Box::pin(api::serve(accepted.stream, handler, server.drain.clone())).await,
-        Ok(accepted) => serve(&server, accepted.stream, &handler, accepted.is_http2).await,
+        Ok(accepted) => Box::pin(serve(&server, accepted.stream, &handler, accepted.is_http2)).await,
         Err(error) => tracing::debug!(%error, client = %handler.peer.ip, "a TLS handshake failed"),
     }
 }

@@ -50,7 +50,9 @@ pub fn path<'a>(escaped: &'a str, is_options: bool) -> Result<Canonical<'a>, Err
     if escaped == "*" {
         return if is_options { Ok(unchanged(escaped, Cow::Borrowed(escaped))) } else { Err(Error::Asterisk) };
     }
-    if escaped.is_empty() {
+    // Most paths have nothing that could be read in another way.
+    let is_plain = |byte: &u8| !matches!(byte, b'%' | b'.' | b'\\' | ..b' ' | 0x7f);
+    if escaped.is_empty() || escaped.starts_with('/') && escaped.as_bytes().iter().all(is_plain) {
         return Ok(unchanged(escaped, Cow::Borrowed(escaped)));
     }
     let decoded = decode(escaped)?;

@@ -22,17 +22,10 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// Removes the credentials of the gateway from a request, once they have done their work.
 pub fn hide(headers: &mut Headers, tokens: &Tokens, routes: &Routes) {
     scrub::cookies(headers);
-    let mut shows_token = false;
-    headers.retain(|name, value| match name {
-        b"x-octelium-auth" | b"x-octelium-refresh-token" => false,
-        b"authorization" => {
-            shows_token = shows_token || holds_token(value, |text| tokens.is_ours(text, routes));
-            !shows_token
-        }
-        _ => true,
-    });
-    if shows_token {
-        // Those before it too.
+    headers.remove("x-octelium-auth");
+    headers.remove("x-octelium-refresh-token");
+    // If one shows a token, none stays.
+    if headers.get_all("authorization").any(|value| holds_token(value, |text| tokens.is_ours(text, routes))) {
         headers.remove("authorization");
     }
 }
@@ -53,6 +46,9 @@ fn holds_token(value: &[u8], is_token: impl Fn(&str) -> bool) -> bool {
 
 /// Removes cookies that an upstream sets under the gateway's names: they would log the caller in as somebody else.
 pub fn keep_own_cookies(headers: &mut Headers) {
+    if !headers.contains_key("set-cookie") {
+        return;
+    }
     headers.retain(|name, value| {
         name != b"set-cookie" || !scrub::COOKIES.iter().any(|ours| cookie_name(value) == ours.as_bytes())
     });

@@ -70,6 +70,7 @@ impl Forwarder {
         }
         let request = Request {
             method: exchange.method.clone(),
+            host: String::new(),
             target: target(exchange, config),
             version: Version::HTTP_11,
             headers,

@@ -2,15 +2,15 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::OnceLock,
+    sync::LazyLock,
 };
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use octelium_actors::router::Route;
 use octelium_http1::Headers;
 
 /// Stands for every caller.
-const NOBODY: &[u8] = b"10.0.0.1";
+const NOBODY: &str = "10.0.0.1";
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 const FORWARDED: HeaderName = http::header::FORWARDED;
@@ -21,45 +21,60 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Whether a header of this name (lower case, with hyphens) tells where a request came from.
 pub fn is_forwarded(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"forwarded"
-            | b"x-real-ip"
-            | b"x-forwarded-for"
-            | b"x-forwarded-host"
-            | b"x-forwarded-proto"
-            | b"x-forwarded-port"
-            | b"x-forwarded-server"
-            | b"x-forwarded-prefix"
-            | b"x-forwarded-uri"
-            | b"x-forwarded-scheme"
-    )
+    matches!(name.first(), Some(b'x' | b'f'))
+        && matches!(
+            name,
+            b"forwarded"
+                | b"x-real-ip"
+                | b"x-forwarded-for"
+                | b"x-forwarded-host"
+                | b"x-forwarded-proto"
+                | b"x-forwarded-port"
+                | b"x-forwarded-server"
+                | b"x-forwarded-prefix"
+                | b"x-forwarded-uri"
+                | b"x-forwarded-scheme"
+        )
 }
 
 /// Sets them: protocol and host are those that callers use, addresses are nobody's. `number` differs for each request. What the
 /// caller said was removed before.
 pub fn obfuscate(headers: &mut Headers, route: &Route, is_tls: bool, number: u64) {
-    let proto: &[u8] = if route.is_public || is_tls { b"https" } else { b"http" };
-    let host = route.fqdn.as_bytes();
-    let caller = number.to_be_bytes();
-    let mut text = Vec::with_capacity(64 + host.len());
-    text.extend_from_slice(b"for=_octelium-");
-    for byte in &caller[..4] {
-        text.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
+    let is_https = route.is_public || is_tls;
+    let mut caller = [0; 8];
+    for (digits, byte) in caller.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
+        *digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
     }
-    let rest: [&[u8]; 6] = [b";by=_octelium-", by().as_bytes(), b";proto=", proto, b";host=", host];
-    for part in rest {
-        text.extend_from_slice(part);
-    }
-    headers.try_append(&FORWARDED, &text);
-    headers.try_append(&X_FORWARDED_PROTO, proto);
-    headers.try_append(&X_FORWARDED_HOST, host);
-    headers.try_append(&X_FORWARDED_FOR, NOBODY);
-    headers.try_append(&X_REAL_IP, NOBODY);
+    headers.append_with(&FORWARDED, |value| {
+        value.extend_from_slice(b"for=_octelium-");
+        value.extend_from_slice(&caller);
+        value.extend_from_slice(by(is_https).as_bytes());
+        value.extend_from_slice(route.fqdn.as_bytes());
+    });
+    headers.try_append(&X_FORWARDED_HOST, route.fqdn.as_bytes());
+    headers.extend(if is_https { &SAME.https } else { &SAME.http });
 }
 
-/// This process, as upstreams know it.
-fn by() -> &'static str {
-    static BY: OnceLock<String> = OnceLock::new();
-    BY.get_or_init(|| format!("{:06x}", RandomState::new().hash_one("by") & 0xff_ffff))
+/// What is the same for all callers.
+struct Same {
+    http: Headers,
+    https: Headers,
+}
+
+static SAME: LazyLock<Same> = LazyLock::new(|| {
+    let lines = |proto: &'static str| {
+        let nobody = HeaderValue::from_static(NOBODY);
+        let proto = HeaderValue::from_static(proto);
+        [(&X_FORWARDED_PROTO, &proto), (&X_FORWARDED_FOR, &nobody), (&X_REAL_IP, &nobody)].into_iter().collect()
+    };
+    Same { http: lines("http"), https: lines("https") }
+});
+
+/// This process, as upstreams know it, and what follows in the header up to the host.
+fn by(is_https: bool) -> &'static str {
+    static BY: LazyLock<[String; 2]> = LazyLock::new(|| {
+        let id = RandomState::new().hash_one("by") & 0xff_ffff;
+        ["http", "https"].map(|proto| format!(";by=_octelium-{id:06x};proto={proto};host="))
+    });
+    &BY[usize::from(is_https)]
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use octelium_actors::router::Routes;
-use octelium_http1::{Handler, Headers, Refusal, Request, Response};
+use octelium_http1::{Handler, Refusal, Request, Response};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -104,7 +104,7 @@ impl Handler for Connection {
             trace: Trace::of(&request.headers, self.hop.is_some(), &self.proxy.random),
             started: now.time,
             peer: self.peer_of(&request.headers),
-            host: host(&request.headers),
+            host: request.host,
             method: request.method,
             decoded_path: None,
             target: request.target.into(),
@@ -129,17 +129,16 @@ impl Handler for Connection {
         // From here on there is a record, even if the caller goes away while we wait.
         let mut pending = Pending::new(&self.proxy.access_log, exchange);
         let routes = self.proxy.routes();
-        let place = self.take_place(pending.exchange());
         let deadline = self.proxy.request_timeout.map(|timeout| Instant::now() + timeout);
-        let running = async {
-            place?;
-            run(&self.proxy, pending.exchange(), &routes, now).await
-        };
-        let result = match deadline {
-            None => running.await,
-            Some(deadline) => timeout_at(deadline, running)
-                .await
-                .unwrap_or_else(|_| Err(Rejection::new(Code::RequestTimeout, "no answer within requestTimeout"))),
+        let result = match (self.take_place(pending.exchange()), deadline) {
+            (Err(rejection), _) => Err(rejection),
+            (Ok(()), None) => run(&self.proxy, pending.exchange(), &routes, now).await,
+            // Boxed, so that the usual request doesn't hold the room of both.
+            (Ok(()), Some(deadline)) => {
+                Box::pin(timeout_at(deadline, run(&self.proxy, pending.exchange(), &routes, now)))
+                    .await
+                    .unwrap_or_else(|_| Err(Rejection::new(Code::RequestTimeout, "no answer within requestTimeout")))
+            }
         };
         let mut response = match result {
             Ok(response) => response,
@@ -163,15 +162,4 @@ impl Handler for Connection {
     fn refused(&self, refusal: &Refusal, _head: &[u8]) {
         self.proxy.access_log.refused(self.proxy.next_id(), &self.peer, refusal);
     }
-}
-
-/// Lower case, without port and final dot. The engine has checked its grammar and that there is only one.
-fn host(headers: &Headers) -> String {
-    let value = headers.get("host").and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
-    let name = if value.starts_with('[') {
-        value.split_inclusive(']').next().unwrap_or_default()
-    } else {
-        value.split(':').next().unwrap_or_default()
-    };
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }

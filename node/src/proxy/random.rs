@@ -1,24 +1,36 @@
 //! Numbers that nobody can guess from others, without a system call for each.
 
-use std::{
-    cell::Cell,
-    hash::{BuildHasher, RandomState},
-};
+use std::cell::RefCell;
 
-/// A counter behind a keyed hash; the key is from the operating system. For identifiers, not for secrets.
+/// Fetched from the operating system at once.
+const NUMBERS: usize = 256;
+
+/// A stock of random numbers. For identifiers, not for secrets: those in stock lie in memory.
 #[derive(Debug, Default)]
-pub struct Random {
-    key: RandomState,
-    count: Cell<u64>,
-}
+pub struct Random(RefCell<Vec<u64>>);
 
 impl Random {
     /// The next one, never 0.
+    ///
+    /// # Panics
+    /// If the operating system has no random numbers: nothing that is secret could be made then either.
     pub fn next(&self) -> u64 {
-        let count = self.count.get();
-        self.count.set(count.wrapping_add(1));
-        self.key.hash_one(count).max(1)
+        let mut stock = self.0.borrow_mut();
+        loop {
+            match stock.pop() {
+                None => refill(&mut stock),
+                Some(0) => {}
+                Some(number) => return number,
+            }
+        }
     }
+}
+
+#[cold]
+fn refill(stock: &mut Vec<u64>) {
+    let mut bytes = [0; NUMBERS * 8];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    stock.extend(bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)));
 }
 
 #[cfg(test)]

@@ -25,24 +25,35 @@ pub struct Keep {
 
 /// Removed from requests, whoever set them; `name` is spelled with hyphens.
 fn leaves_request(name: &[u8]) -> bool {
-    match name {
-        b"x-request-id" | b"x-forwarded-client-cert" => true,
-        b"connection" | b"proxy-connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding"
-        | b"upgrade" => true,
-        b"proxy-authenticate" | b"proxy-authorization" => true,
-        // The engine and `forward` set their own.
-        b"content-length" | b"expect" | b"host" => true,
-        _ => name.starts_with(b"x-octelium-") || name.starts_with(b"x-envoy-"),
+    // `Host`, `Content-Length` and `Expect`: the engine and `forward` set their own.
+    match name.first() {
+        Some(b'x') => {
+            matches!(name, b"x-request-id" | b"x-forwarded-client-cert")
+                || name.starts_with(b"x-octelium-")
+                || name.starts_with(b"x-envoy-")
+        }
+        Some(b'c') => matches!(name, b"content-length" | b"connection"),
+        Some(b'e' | b'h') => matches!(name, b"expect" | b"host"),
+        _ => is_hop_by_hop(name),
+    }
+}
+
+/// Apart from `Connection` itself.
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'p') => matches!(name, b"proxy-connection" | b"proxy-authenticate" | b"proxy-authorization"),
+        Some(b't') => matches!(name, b"te" | b"trailer" | b"transfer-encoding"),
+        Some(b'k' | b'u') => matches!(name, b"keep-alive" | b"upgrade"),
+        _ => false,
     }
 }
 
 /// Removed from responses; `name` is spelled with hyphens.
 fn leaves_response(name: &[u8]) -> bool {
-    match name {
-        b"connection" | b"proxy-connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding"
-        | b"upgrade" => true,
-        b"proxy-authenticate" | b"proxy-authorization" | b"server" => true,
-        _ => name.starts_with(b"x-octelium-"),
+    match name.first() {
+        Some(b'x') => name.starts_with(b"x-octelium-"),
+        Some(b'c' | b's') => matches!(name, b"connection" | b"server"),
+        _ => is_hop_by_hop(name),
     }
 }
 

@@ -67,9 +67,11 @@ impl Trace {
 
     /// Tells the upstream, in place of what the caller said.
     pub fn tell(&self, id: Id, headers: &mut Headers) {
-        headers.retain(|name, _| !matches!(name, b"x-request-id" | b"traceparent" | b"tracestate"));
+        for name in [REQUEST_ID, TRACEPARENT, TRACESTATE] {
+            headers.remove(name);
+        }
         self.append_request_id(id, headers);
-        headers.try_append(&TRACEPARENT, &self.parent());
+        headers.append_with(&TRACEPARENT, |value| value.extend_from_slice(&self.parent()));
         if let Some(state) = &self.state {
             headers.append(&TRACESTATE, state);
         }
@@ -83,14 +85,14 @@ impl Trace {
     }
 
     fn append_request_id(&self, id: Id, headers: &mut Headers) {
-        match &self.request_id {
-            Some(given) => headers.try_append(&REQUEST_ID, given),
+        headers.append_with(&REQUEST_ID, |value| match &self.request_id {
+            Some(given) => value.extend_from_slice(given),
             None => {
                 let mut text = [b'0'; 32];
                 hex(&mut text, u128::from(id.0) << 64 | u128::from(id.1));
-                headers.try_append(&REQUEST_ID, &text)
+                value.extend_from_slice(&text);
             }
-        };
+        });
     }
 
     /// The trace's id in two halves, the higher one first.
@@ -108,7 +110,17 @@ impl Trace {
     }
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Both digits of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    const DIGIT: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = [DIGIT[byte >> 4], DIGIT[byte & 0xf]];
+        byte += 1;
+    }
+    digits
+};
 
 /// Writes the last digits, as many as there is room for; that is an even number.
 fn hex(out: &mut [u8], number: u128) {
@@ -116,7 +128,7 @@ fn hex(out: &mut [u8], number: u128) {
     let (pairs, _) = out.as_chunks_mut::<2>();
     let first = bytes.len().saturating_sub(pairs.len());
     for (pair, byte) in pairs.iter_mut().zip(&bytes[first..]) {
-        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
+        *pair = DIGITS[usize::from(*byte)];
     }
 }
 

@@ -3,7 +3,6 @@
 //! The request's body goes out while the response is awaited and, if that comes early, while its body is read. The
 //! connection returns to the pool only when both messages have ended exactly.
 
-use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -32,6 +31,8 @@ pub(super) struct Exchange {
     upstream: Option<Box<Upstream>>,
     /// `None` once the request is written, or can't be any further.
     sending: Option<Sending>,
+    /// Whether the task is woken when something comes, and nothing had come when this was set.
+    is_watched: bool,
     /// Whether the connection may be used again afterwards.
     keep: bool,
     write_error: Option<io::Error>,
@@ -48,13 +49,20 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(pool: Pool, upstream: Box<Upstream>, sending: Sending, request: &Request) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        upstream: Box<Upstream>,
+        is_watched: bool,
+        sending: Sending,
+        request: &Request,
+    ) -> Self {
         let idle_timeout = pool.0.limits.body_idle_timeout;
         Self {
             pool,
             idle_timeout,
             upstream: Some(upstream),
             sending: Some(sending),
+            is_watched,
             keep: true,
             write_error: None,
             written: 0,
@@ -66,35 +74,39 @@ impl Exchange {
         }
     }
 
-    pub(super) async fn response(mut self, method: &Method) -> Result<Response, Failed> {
-        let head = match poll_fn(|cx| self.poll_head(cx)).await {
-            Ok(head) => head,
-            Err((error, silent)) => {
-                let written = self.sending.as_ref().map_or(self.written, |sending| sending.out.written());
-                return Err(Failed { error, silent, unsent: written == 0 });
-            }
-        };
+    /// Ready with the final response's head.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failed>> {
+        let head = ready!(self.poll_final_head(cx));
+        Poll::Ready(head.map_err(|(error, silent)| {
+            let written = self.sending.as_ref().map_or(self.written, |sending| sending.out.written());
+            Failed { error, silent, unsent: written == 0 }
+        }))
+    }
+
+    /// The response that begins with `head`.
+    pub(super) fn response(mut self, method: &Method, head: ResponseHead) -> Response {
         self.interims_to = Interims::default();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let upgrade = self.upstream.take().map(|upstream| Box::new(Upgrade::new(upstream.wire)));
-            return Ok(Response { status: head.status, headers: head.headers, body: Body::empty(), upgrade });
+            return Response { status: head.status, headers: head.headers, body: Body::empty(), upgrade };
         }
         self.keep &= head.keep_alive;
         if head.headers.get("content-type").is_some_and(is_event_stream) {
             self.idle_timeout = self.pool.0.limits.event_stream_idle_timeout;
         }
         let body = self.body(method, &head);
-        Ok(Response { status: head.status, headers: head.headers, body, upgrade: None })
+        Response { status: head.status, headers: head.headers, body, upgrade: None }
     }
 
     /// Ready with the final response's head, or with an error and whether the upstream closed without a byte.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, (SendError, bool)>> {
+    fn poll_final_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, (SendError, bool)>> {
         if let Err(error) = self.poll_send(cx) {
             return Poll::Ready(Err((SendError::RequestBody(error), false)));
         }
         if let Some(error) = self.write_error.take_if(|error| error.kind() == io::ErrorKind::TimedOut) {
             return Poll::Ready(Err((SendError::Io(error), false)));
         }
+        let was_watched = std::mem::take(&mut self.is_watched);
         loop {
             let Some(upstream) = &mut self.upstream else { return Poll::Ready(Err((SendError::Closed, false))) };
             let wire = &mut upstream.wire;
@@ -107,7 +119,10 @@ impl Exchange {
             };
             let silent = wire.buffer.is_empty() && *heads.interims == 0;
             let mut found = Ok(None);
-            let filled = if wire.buffer.is_empty() {
+            let filled = if was_watched && self.write_error.is_none() {
+                // The request has only just been sent.
+                Poll::Pending
+            } else if wire.buffer.is_empty() {
                 wire.poll_fill_via(cx, |bytes, _| heads.take(bytes, &mut found))
             } else {
                 let taken = heads.take(&wire.buffer, &mut found);
@@ -250,14 +265,15 @@ impl Heads<'_> {
 
     /// The length of a whole head, and the head itself if it is the final one.
     fn one(&mut self, bytes: &[u8]) -> Result<Option<(usize, Option<ResponseHead>)>, &'static str> {
-        let length = match self.scan.step(bytes, usize::MAX - 1, self.limits.head_bytes_max) {
-            Ok(Scanned::Partial) => return Ok(None),
-            Ok(Scanned::Complete(length)) => length,
-            Err(Fault::Malformed(reason)) => return Err(reason),
-            Err(Fault::FirstLineTooLong | Fault::TooLong) => return Err("response head is too long"),
+        let plain = match self.scan.is_fresh() {
+            true => response::parse_plain(bytes, self.limits.head_bytes_max, self.limits.headers_max),
+            false => None,
         };
-        *self.scan = Scan::default();
-        let head = response::parse(&bytes[..length], self.limits.headers_max)?;
+        let found = match plain {
+            Some((length, head)) => Some((length, head?)),
+            None => self.scanned(bytes)?,
+        };
+        let Some((length, head)) = found else { return Ok(None) };
         if !head.status.is_informational() {
             return Ok(Some((length, Some(head))));
         }
@@ -281,6 +297,18 @@ impl Heads<'_> {
             self.interims_to.push(head.status, &hints);
         }
         Ok(Some((length, None)))
+    }
+
+    /// A whole head and its length, checked line by line.
+    fn scanned(&mut self, bytes: &[u8]) -> Result<Option<(usize, ResponseHead)>, &'static str> {
+        let length = match self.scan.step(bytes, usize::MAX - 1, self.limits.head_bytes_max) {
+            Ok(Scanned::Partial) => return Ok(None),
+            Ok(Scanned::Complete(length)) => length,
+            Err(Fault::Malformed(reason)) => return Err(reason),
+            Err(Fault::FirstLineTooLong | Fault::TooLong) => return Err("response head is too long"),
+        };
+        *self.scan = Scan::default();
+        response::parse(&bytes[..length], self.limits.headers_max).map(|head| Some((length, head)))
     }
 }
 

@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::body::Body;
-use crate::headers::is_ours;
+use crate::headers::Kind;
 use crate::message::Request;
 use crate::outbox::Outbox;
 use crate::sending::{Framing, Sending, push_header};
@@ -33,7 +33,7 @@ pub(super) fn write(request: &Request, body: Body) -> Result<Sending, &'static s
             return Err("several host headers");
         }
     }
-    out.push_with(|out| headers.write(out, |name| !matches!(name, b"host" | b"expect") && !is_ours(name)));
+    out.push_with(|out| headers.write(out, |kind| kind == Kind::Other));
     if *wants_websocket {
         out.push(b"connection: Upgrade\r\nupgrade: websocket\r\n");
     }

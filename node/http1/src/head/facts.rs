@@ -2,6 +2,8 @@
 
 use http::Version;
 
+use crate::headers::{Headers, Kind};
+
 /// The values of a header that may stand in a message once.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Once<'a> {
@@ -31,23 +33,18 @@ pub(crate) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn of(lines: &[httparse::Header<'a>]) -> Self {
+    pub(crate) fn of(headers: &'a Headers) -> Self {
         let mut facts = Self::default();
-        for line in lines {
-            let name = line.name;
-            let once = match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => &mut facts.host,
-                6 if name.eq_ignore_ascii_case("expect") => &mut facts.expect,
-                7 if name.eq_ignore_ascii_case("upgrade") => &mut facts.upgrade,
-                10 if name.eq_ignore_ascii_case("connection") => {
-                    facts.connection(line.value);
-                    continue;
-                }
-                14 if name.eq_ignore_ascii_case("content-length") => &mut facts.content_length,
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => &mut facts.transfer_encoding,
-                _ => continue,
-            };
-            once.set(line.value);
+        for (kind, value) in headers.kinds() {
+            match kind {
+                Kind::Host => facts.host.set(value),
+                Kind::Expect => facts.expect.set(value),
+                Kind::Upgrade => facts.upgrade.set(value),
+                Kind::Connection => facts.connection(value),
+                Kind::ContentLength => facts.content_length.set(value),
+                Kind::TransferEncoding => facts.transfer_encoding.set(value),
+                Kind::KeepAlive | Kind::ProxyConnection | Kind::Other => {}
+            }
         }
         facts
     }

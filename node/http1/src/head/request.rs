@@ -5,14 +5,17 @@ use memchr::{memchr, memrchr};
 
 use super::facts::Facts;
 use super::framing::{self, Declared, FramingFault};
-use super::{Fault, HEADERS_CAP, host, room};
+use super::{Fault, HEADERS_CAP, host, is_strict, room};
 use crate::headers::Headers;
+use crate::limits::Limits;
 use crate::server::Refusal;
 
 /// A request as far as its head tells.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
+    /// Normal; empty if there is none (HTTP/1.0).
+    pub(crate) host: String,
     /// Path and query, or `*`.
     pub(crate) target: String,
     pub(crate) version: Version,
@@ -41,9 +44,33 @@ fn bad(reason: &'static str) -> Refusal {
     refusal(StatusCode::BAD_REQUEST, reason)
 }
 
+/// The head at the beginning of `bytes` and its length, if all of it is there and nothing about it is unusual; everything else,
+/// the faulty too, is for the scan.
+pub(crate) fn parse_plain(bytes: &[u8], limits: &Limits) -> Option<(usize, Result<RequestHead, Refusal>)> {
+    const VERSION: &[u8] = b" HTTP/1.1\r\n";
+    let mut room = room();
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = parsed.parse_with_uninit_headers(bytes, &mut room[..limits.headers_max.min(HEADERS_CAP)]);
+    let Ok(httparse::Status::Complete(length)) = status else { return None };
+    let (head, method, target) = (&bytes[..length], parsed.method?.as_bytes(), parsed.path?.as_bytes());
+    let target_end = method.len() + 1 + target.len();
+    let lines_at = target_end + VERSION.len();
+    let is_plain = head.get(method.len()) == Some(&b' ')
+        && head.get(method.len() + 1..target_end) == Some(target)
+        && head.get(target_end..lines_at) == Some(VERSION)
+        && lines_at - 2 <= limits.request_line_bytes_max
+        && length <= limits.head_bytes_max
+        && is_strict(head, lines_at, parsed.headers);
+    if !is_plain {
+        return None;
+    }
+    let line = RequestLine::new(method, target, Version::HTTP_11);
+    Some((length, line.and_then(|line| line.with_headers(Headers::of_head(head, parsed.headers)))))
+}
+
 /// Parses a head that the scan has accepted, final empty line included.
 pub(crate) fn parse(head: &[u8], headers_max: usize) -> Result<RequestHead, Refusal> {
-    let RequestLine { method, target, version } = RequestLine::split(head)?;
+    let line = RequestLine::split(head)?;
     let mut room = room();
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut room[..headers_max.min(HEADERS_CAP)]) {
@@ -56,22 +83,7 @@ pub(crate) fn parse(head: &[u8], headers_max: usize) -> Result<RequestHead, Refu
         Err(httparse::Error::HeaderValue) => return Err(bad("header value")),
         Err(_) => return Err(bad("head is malformed")),
     }
-    let facts = Facts::of(parsed.headers);
-    let host = host_header(&facts, version)?;
-    let declared = framing::declared(&facts, version).map_err(|fault| match fault {
-        FramingFault::Ambiguous(reason) => bad(reason),
-        FramingFault::Coding(reason) => refusal(StatusCode::NOT_IMPLEMENTED, reason),
-    })?;
-    Ok(RequestHead {
-        target: path_and_query(target, &method, host)?,
-        headers: Headers::of_head(head, parsed.headers),
-        declared,
-        keep_alive: facts.keeps_alive(version),
-        expects_continue: expects_continue(&facts, version)?,
-        wants_websocket: wants_websocket(&facts, &method, version, declared),
-        method,
-        version,
-    })
+    line.with_headers(Headers::of_head(head, parsed.headers))
 }
 
 struct RequestLine<'a> {
@@ -90,7 +102,6 @@ impl<'a> RequestLine<'a> {
             return Err(bad("request line without version"));
         }
         let (method, target, version) = (&line[..first], &line[first + 1..last], &line[last + 1..]);
-        let method = Method::from_bytes(method).map_err(|_| bad("method is not a token"))?;
         let version = match version {
             b"HTTP/1.1" => Version::HTTP_11,
             b"HTTP/1.0" => Version::HTTP_10,
@@ -99,16 +110,51 @@ impl<'a> RequestLine<'a> {
             }
             _ => return Err(bad("version is malformed")),
         };
+        Self::new(method, target, version)
+    }
+
+    fn new(method: &[u8], target: &'a [u8], version: Version) -> Result<Self, Refusal> {
+        let method = Method::from_bytes(method).map_err(|_| bad("method is not a token"))?;
         if method == Method::CONNECT {
             return Err(refusal(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported"));
         }
-        if target.is_empty() || !target.iter().all(|byte| byte.is_ascii_graphic()) {
+        let classes = target.iter().fold(0, |classes, byte| classes | CLASSES[usize::from(*byte)]);
+        if target.is_empty() || classes & INVISIBLE != 0 {
             return Err(bad("target has a byte that is not printable ASCII"));
         }
-        if target.contains(&b'#') {
+        if classes & FRAGMENT != 0 {
             return Err(bad("target has a fragment"));
         }
+        if classes & UNESCAPED != 0 && has_unescaped(target) {
+            return Err(bad("target has a byte that must be escaped"));
+        }
         Ok(Self { method, target, version })
+    }
+
+    fn with_headers(self, headers: Headers) -> Result<RequestHead, Refusal> {
+        let Self { method, target, version } = self;
+        let facts = Facts::of(&headers);
+        let host = host_header(&facts, version)?;
+        let declared = framing::declared(&facts, version).map_err(|fault| match fault {
+            FramingFault::Ambiguous(reason) => bad(reason),
+            FramingFault::Coding(reason) => refusal(StatusCode::NOT_IMPLEMENTED, reason),
+        })?;
+        let target = path_and_query(target, &method, host)?;
+        let host = host.map(|(host, _)| host::normal(host)).unwrap_or_default();
+        let keep_alive = facts.keeps_alive(version);
+        let expects_continue = expects_continue(&facts, version)?;
+        let wants_websocket = wants_websocket(&facts, &method, version, declared);
+        Ok(RequestHead {
+            method,
+            host,
+            target,
+            version,
+            headers,
+            declared,
+            keep_alive,
+            expects_continue,
+            wants_websocket,
+        })
     }
 }
 
@@ -146,26 +192,43 @@ fn wants_websocket(facts: &Facts<'_>, method: &Method, version: Version, declare
 
 fn path_and_query(target: &[u8], method: &Method, host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
     match target {
-        [b'/', ..] => checked("", target),
+        [b'/', ..] => text("", target),
         b"*" if method == Method::OPTIONS => Ok("*".to_owned()),
         _ => absolute(target, host),
     }
 }
 
-/// The bytes of a target that no URI has (RFC 3986 §2) and no browser sends unescaped; a query may have backticks.
-fn checked(before: &str, target: &[u8]) -> Result<String, Refusal> {
-    let mut in_query = false;
-    for byte in target {
-        in_query |= *byte == b'?';
-        if matches!(byte, b'<' | b'>') || (*byte == b'`' && !in_query) {
-            return Err(bad("target has a byte that must be escaped"));
-        }
+/// What is looked for in each byte of a target.
+const INVISIBLE: u8 = 1;
+const FRAGMENT: u8 = 2;
+const UNESCAPED: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [INVISIBLE; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        classes[byte as usize] = match byte {
+            b'#' => FRAGMENT,
+            b'<' | b'>' | b'`' => UNESCAPED,
+            _ => 0,
+        };
+        byte += 1;
     }
+    classes
+};
+
+/// The bytes of a target that no URI has (RFC 3986 §2) and no browser sends unescaped; a query may have backticks.
+fn has_unescaped(target: &[u8]) -> bool {
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    target.iter().any(|byte| matches!(byte, b'<' | b'>')) || path.contains(&b'`')
+}
+
+fn text(before: &str, target: &[u8]) -> Result<String, Refusal> {
     let text = std::str::from_utf8(target).map_err(|_| bad("target"))?;
-    let mut checked = String::with_capacity(before.len() + text.len());
-    checked.push_str(before);
-    checked.push_str(text);
-    Ok(checked)
+    let mut whole = String::with_capacity(before.len() + text.len());
+    whole.push_str(before);
+    whole.push_str(text);
+    Ok(whole)
 }
 
 fn absolute(target: &[u8], host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
@@ -184,5 +247,5 @@ fn absolute(target: &[u8], host: Option<(&str, Option<u16>)>) -> Result<String, 
     if !host::same(host, named, default_port) {
         return Err(bad("host disagrees with the target"));
     }
-    checked(if path.first() == Some(&b'/') { "" } else { "/" }, path)
+    text(if path.first() == Some(&b'/') { "" } else { "/" }, path)
 }

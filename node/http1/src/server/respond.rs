@@ -5,7 +5,7 @@ use http::{StatusCode, Version};
 use crate::body::Body;
 use crate::date;
 use crate::head::framing::decimal;
-use crate::headers::{Headers, is_ours};
+use crate::headers::Headers;
 use crate::message::Response;
 use crate::outbox::Outbox;
 use crate::sending::{Framing, push_header};
@@ -42,16 +42,10 @@ pub(super) fn write_head(
     };
 
     push_status_line(out, status);
-    let mut has_date = false;
     if !replaced {
-        out.push_with(|out| {
-            headers.write(out, |name| {
-                has_date |= name == b"date";
-                !is_ours(name)
-            });
-        });
+        push_headers(out, headers);
     }
-    if !has_date {
+    if replaced || !headers.contains_key("date") {
         push_header(out, "date", &date::now());
     }
     if let Some(length) = length {
@@ -85,7 +79,11 @@ pub(super) fn write_interim(out: &mut Outbox, status: StatusCode, headers: &Head
 
 fn write_interim_head(out: &mut Outbox, status: StatusCode, headers: &Headers) {
     push_status_line(out, status);
-    out.push_with(|out| headers.write(out, |name| !is_ours(name)));
+    push_headers(out, headers);
+}
+
+fn push_headers(out: &mut Outbox, headers: &Headers) {
+    out.push_with(|out| headers.write(out, |kind| !kind.is_ours()));
 }
 
 /// The length that a response without a body tells of the body it stands for.
