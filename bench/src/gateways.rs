@@ -157,6 +157,11 @@ impl Node {
         self.administrator.ctl(arguments)
     }
 
+    /// CPU time that it has used.
+    pub fn cpu(&self) -> Result<Duration> {
+        self.process.cpu()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.id()

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a measurement ends with its process, and so do its tasks")]
 
+mod floods;
 mod gateways;
 mod load;
 mod process;
@@ -33,6 +34,12 @@ struct Options {
     /// Instead of comparing: mixed load for so many minutes, and what must hold of the node meanwhile
     #[arg(long, value_name = "MINUTES")]
     soak: Option<f64>,
+    /// Instead of comparing: floods, while honest callers go on
+    #[arg(long, conflicts_with = "soak")]
+    floods: bool,
+    /// Length of each flood
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
     /// Set when the process has pinned itself
     #[arg(long, hide = true)]
     pinned: bool,
@@ -44,6 +51,9 @@ fn main() -> Result<()> {
         return pin();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if options.floods {
+        return runtime.block_on(floods::run(Duration::from_secs_f64(options.seconds)));
+    }
     match options.soak {
         Some(minutes) => runtime.block_on(soak::run(Duration::from_secs_f64(minutes * 60.0))),
         None => runtime.block_on(run(&options)),

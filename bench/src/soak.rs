@@ -26,7 +26,7 @@ use tokio::{
 use crate::gateways::{DOMAIN, Node};
 
 /// Time for the node to see that its callers are gone.
-const SETTLE: Duration = Duration::from_secs(10);
+pub const SETTLE: Duration = Duration::from_secs(10);
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Files that stay open beyond those of a quiet node: connections kept to upstreams.
@@ -152,14 +152,17 @@ fn records(log: &Path) -> Result<u64> {
 
 /// What the node holds at one moment.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
-    rss_mib: f64,
-    files: usize,
+pub struct Sample {
+    /// Resident memory.
+    pub rss_mib: f64,
+    /// Open files.
+    pub files: usize,
     threads: usize,
 }
 
 impl Sample {
-    fn take(node: &Node) -> Result<Self> {
+    /// Now.
+    pub fn take(node: &Node) -> Result<Self> {
         let process = format!("/proc/{}", node.pid());
         let status = fs::read_to_string(format!("{process}/status"))?;
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -196,7 +199,7 @@ impl Load {
 }
 
 /// The status of one answer, its body read away.
-async fn answer(stream: &mut TcpStream) -> Result<u16> {
+pub async fn answer(stream: &mut TcpStream) -> Result<u16> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -355,8 +358,9 @@ async fn administrator(load: Rc<Load>) -> Result<()> {
     Ok(())
 }
 
-/// Answers by path prefix: `/socket` upgrades and echoes, `/sluggish` waits, `/broken` closes; all else gets 1 KiB.
-async fn upstream() -> Result<SocketAddr> {
+/// Answers by path prefix: `/socket` upgrades and echoes, `/sluggish` waits, `/broken` closes, `/large` gets 4 MiB; all else gets
+/// 1 KiB.
+pub async fn upstream() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
@@ -390,8 +394,9 @@ async fn serve(mut stream: TcpStream) {
                 if head.starts_with(b"GET /sluggish/") {
                     sleep(Duration::from_millis(200)).await;
                 }
-                let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
-                response.resize(response.len() + 1024, b'x');
+                let length = if head.starts_with(b"GET /large/") { 4 << 20 } else { 1024 };
+                let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+                response.resize(response.len() + length, b'x');
                 stream.write_all(&response).await
             };
             if wrote.is_err() {

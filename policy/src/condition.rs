@@ -62,6 +62,10 @@ impl Condition {
         holds(&self.node, Input { ctx, attrs, asked: Some(asked) }, budget)
     }
 
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// What of `ctx` may be read.
     pub fn reads(&self) -> Reads {
         self.reads

@@ -11,7 +11,7 @@ use octelium_api::{
     },
 };
 use octelium_consensus::{State, Stored};
-use octelium_policy::{Condition, Expression, Reads};
+use octelium_policy::{Condition, Expression, PathIndex, Reads};
 use url::Url;
 
 use super::{
@@ -131,6 +131,7 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
         cors,
         body: body(http),
         config,
+        rule_index: PathIndex::new(rules.iter().map(|rule| &rule.condition)),
         rules,
         broken: problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)),
     })

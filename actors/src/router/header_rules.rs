@@ -21,6 +21,8 @@ pub struct HeaderRules {
     pub host: Host,
     /// What the expressions read.
     pub reads: Reads,
+    /// Whether there are expressions.
+    pub has_evals: bool,
 }
 
 /// Additions come first, then removals.
@@ -92,7 +94,7 @@ impl HeaderRules {
     /// Compiles a block that stands at `path`; adds to `problems` what is wrong with it.
     pub fn compile(block: &Header, path: &str, problems: &mut Vec<Problem>) -> Self {
         use header::{AuthorizationMode, ForwardedMode};
-        let mut compiler = Compiler { reads: Reads::default(), problems };
+        let mut compiler = Compiler { reads: Reads::default(), has_evals: false, problems };
         let request = compiler.edits(path, "Request", &block.add_request_headers, &block.remove_request_headers);
         let response = compiler.edits(path, "Response", &block.add_response_headers, &block.remove_response_headers);
         let host = match block.host.as_ref().and_then(|host| host.r#type.as_ref()) {
@@ -120,12 +122,14 @@ impl HeaderRules {
             },
             host,
             reads: compiler.reads,
+            has_evals: compiler.has_evals,
         }
     }
 }
 
 struct Compiler<'p> {
     reads: Reads,
+    has_evals: bool,
     problems: &'p mut Vec<Problem>,
 }
 
@@ -171,6 +175,7 @@ impl Compiler<'_> {
         match Expression::compile(text, path) {
             Ok(expression) => {
                 self.reads |= expression.reads();
+                self.has_evals = true;
                 Some(Text::Eval(Box::new(expression)))
             }
             Err(errors) => {

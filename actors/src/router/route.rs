@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use octelium_api::meta::ObjectReference;
-use octelium_policy::{Condition, Expression, Policy, Reads};
+use octelium_policy::{Condition, Expression, PathIndex, Policy, Reads};
 
 use super::{cors::Cors, direct::Direct, header_rules::HeaderRules};
 use crate::subject::Resource;
@@ -41,6 +41,8 @@ pub struct Route {
     pub config: Option<Arc<EffectiveConfig>>,
     /// Rules of dynamicConfig, in order.
     pub rules: Vec<ConfigRule>,
+    /// Those rules by what their conditions ask of the path.
+    pub rule_index: PathIndex,
     /// Why this Service can't be served on this node: every request is refused.
     pub broken: Option<String>,
     pub(crate) names_policies: bool,

@@ -84,7 +84,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             let filled = space.filled();
             if !filled.is_empty() {
                 let taken = take(filled, cx);
-                self.buffer.extend_from_slice(&filled[taken..]);
+                if taken < filled.len() {
+                    self.buffer = BytesMut::from(&filled[taken..]);
+                }
             }
             Poll::Ready(Ok(filled.len()))
         })

@@ -21,6 +21,9 @@ thread_local! {
     static PLANS: RefCell<Plans> = RefCell::default();
 }
 
+/// Where nobody is asked for anything.
+pub const ANONYMOUS: Verdict = Verdict { is_allowed: true, reason: Reason::Anonymous };
+
 /// Decides about a request whose caller is known (or needn't be).
 pub fn decide_request(
     exchange: &Exchange,
@@ -30,7 +33,7 @@ pub fn decide_request(
 ) -> Verdict {
     use octelium_policy::Request;
     if route.access == Access::Anonymous {
-        return Verdict { is_allowed: true, reason: Reason::Anonymous };
+        return ANONYMOUS;
     }
     let session = exchange.session.as_ref();
     if let Some(session) = session

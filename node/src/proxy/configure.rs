@@ -30,8 +30,12 @@ pub fn choose(
     context: &Context<'_>,
     generated: &Generated,
 ) -> Result<Option<Arc<EffectiveConfig>>, Rejection> {
+    if route.rules.is_empty() {
+        return Ok(route.config.clone());
+    }
     let mut budget = Budget::default();
-    for rule in &route.rules {
+    let path = context.request.map_or("", |request| request.path());
+    for rule in route.rule_index.candidates(path).filter_map(|number| route.rules.get(number)) {
         match rule.condition.evaluate(context, None, &mut budget) {
             Ok(true) => {}
             Ok(false) => continue,

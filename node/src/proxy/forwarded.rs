@@ -51,7 +51,7 @@ pub fn obfuscate(headers: &mut Headers, route: &Route, is_tls: bool, number: u64
         value.extend_from_slice(by(is_https).as_bytes());
         value.extend_from_slice(route.fqdn.as_bytes());
     });
-    headers.try_append(&X_FORWARDED_HOST, route.fqdn.as_bytes());
+    headers.append_with(&X_FORWARDED_HOST, |value| value.extend_from_slice(route.fqdn.as_bytes()));
     headers.extend(if is_https { &SAME.https } else { &SAME.http });
 }
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use octelium_actors::router::Routes;
+use octelium_actors::router::{Access, Route, Routes};
 use octelium_http1::{Handler, Refusal, Request, Response};
 use tokio::time::{Instant, timeout_at};
 
@@ -26,10 +26,8 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     if let Some(answer) = proxy.control.answer(proxy, exchange, routes, now).await {
         return answer;
     }
-    let route = routes
-        .route(&exchange.host)
-        .cloned()
-        .ok_or_else(|| Rejection::new(Code::HostUnknown, "no Service has this host"))?;
+    let route =
+        routes.route(&exchange.host).ok_or_else(|| Rejection::new(Code::HostUnknown, "no Service has this host"))?;
     exchange.route = Some(route.clone());
     if route.is_disabled {
         return Err(Rejection::new(Code::ServiceDisabled, "spec.isDisabled"));
@@ -38,8 +36,8 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
         return Err(Rejection::new(Code::ServiceInvalid, reason.clone()));
     }
     // A browser that asks for a page of another origin asks without a credential.
-    exchange.page = cors::page(exchange, &route, routes);
-    if let Some(answer) = cors::preflight(exchange, &route) {
+    exchange.page = cors::page(exchange, route, routes);
+    if let Some(answer) = cors::preflight(exchange, route) {
         return answer;
     }
     // Credential → Session, asked of the view on every request. Nobody after this sees the credential.
@@ -49,13 +47,15 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     scrub::named_by_connection(&mut exchange.headers);
     // Only now: an unauthenticated caller can't make us buffer.
     let reads = exchange.session.as_ref().map_or(route.reads, |session| route.reads | session.reads);
-    body::buffer(exchange, &route, reads).await?;
+    body::buffer(exchange, route, reads).await?;
     // Gates, then policies, then which configuration: all on the same request.
-    let (verdict, config, made) = {
+    let (verdict, config, made) = if is_settled(route) {
+        (authorize::ANONYMOUS, Ok(route.config.clone()), Ok(header_rules::Made::default()))
+    } else {
         let context = RequestContext::new(exchange, None);
-        let verdict = authorize::decide_request(exchange, &route, &context, now.unix_nanos);
-        let seen = octelium_actors::context_of(&route, exchange.session.as_deref(), Some(&context), now.unix_nanos);
-        let config = if verdict.is_allowed { configure::choose(&route, &seen, &proxy.generated) } else { Ok(None) };
+        let verdict = authorize::decide_request(exchange, route, &context, now.unix_nanos);
+        let seen = octelium_actors::context_of(route, exchange.session.as_deref(), Some(&context), now.unix_nanos);
+        let config = if verdict.is_allowed { configure::choose(route, &seen, &proxy.generated) } else { Ok(None) };
         let made = match &config {
             Ok(Some(config)) => header_rules::make(config, &seen),
             _ => Ok(header_rules::Made::default()),
@@ -69,13 +69,19 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
         return Err(Rejection::new(Code::Denied, cause));
     }
     let config = config?;
-    exchange.config.clone_from(&config);
+    exchange.config = config.clone();
     exchange.made = made?;
     if let Some(direct) = config.as_ref().and_then(|config| config.direct.as_ref()) {
         return Ok(direct::answer(direct));
     }
     // Path, headers, the upstream's credential, connection.
-    proxy.forwarder.send(exchange, &route, config.as_ref(), routes).await
+    proxy.forwarder.send(exchange, route, config.as_ref(), routes).await
+}
+
+/// Whether nothing has to be evaluated: nobody is asked for anything, and there is one configuration without expressions.
+fn is_settled(route: &Route) -> bool {
+    let headers = route.config.as_ref().and_then(|config| config.headers.as_ref());
+    route.access == Access::Anonymous && route.rules.is_empty() && headers.is_none_or(|rules| !rules.has_evals)
 }
 
 fn canonical(exchange: &mut Exchange) -> Result<(), Rejection> {

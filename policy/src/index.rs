@@ -1,0 +1,153 @@
+//! Finds, among many conditions, those that a request's path doesn't rule out.
+
+use std::collections::HashMap;
+
+use crate::{
+    Condition, Value,
+    access::{Access, HttpField, Via},
+    compile::Node,
+    expr::Expr,
+    functions::Fun,
+};
+
+/// What the path must be like, as far as that is known, for a condition to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks<'c> {
+    Prefix(&'c str),
+    Path(&'c str),
+}
+
+/// Conditions by what they ask of `ctx.request.http.path`. A look at it costs a hash for each length of a prefix, however many
+/// conditions there are.
+#[derive(Debug, Default)]
+pub struct PathIndex {
+    by_prefix: HashMap<Box<str>, Vec<usize>>,
+    /// Of the prefixes, each once.
+    lengths: Vec<usize>,
+    by_path: HashMap<Box<str>, Vec<usize>>,
+    /// Those of which the path says nothing.
+    others: Vec<usize>,
+}
+
+impl PathIndex {
+    /// Of these conditions, which are numbered from 0.
+    pub fn new<'c>(conditions: impl Iterator<Item = &'c Condition>) -> Self {
+        let mut index = Self::default();
+        for (number, condition) in conditions.enumerate() {
+            let place = match of_node(condition.node()) {
+                Some(Asks::Prefix(prefix)) => index.by_prefix.entry(prefix.into()).or_default(),
+                Some(Asks::Path(path)) => index.by_path.entry(path.into()).or_default(),
+                None => &mut index.others,
+            };
+            place.push(number);
+        }
+        index.lengths = index.by_prefix.keys().map(|prefix| prefix.len()).collect();
+        index.lengths.sort_unstable();
+        index.lengths.dedup();
+        index
+    }
+
+    /// The numbers of the conditions that may hold for a request with this path, in their order. Those left out don't hold, though
+    /// evaluating them might fail or cost more than is left.
+    pub fn candidates<'i>(&'i self, path: &str) -> Candidates<'i> {
+        let lists = self.lengths.iter().filter_map(|length| self.by_prefix.get(path.get(..*length)?));
+        let mut lists: Vec<&[usize]> = lists.map(Vec::as_slice).collect();
+        lists.extend(self.by_path.get(path).map(Vec::as_slice));
+        lists.push(&self.others);
+        Candidates(lists)
+    }
+}
+
+/// See [`PathIndex::candidates`].
+pub struct Candidates<'i>(Vec<&'i [usize]>);
+
+impl Iterator for Candidates<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let first = self.0.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
+        let (number, rest) = first.split_first()?;
+        *first = rest;
+        Some(*number)
+    }
+}
+
+/// Of several that must all hold, each says what can't be otherwise: one that doesn't hold, or fails, ends it.
+fn of_node(node: &Node) -> Option<Asks<'_>> {
+    match node {
+        Node::Match(expr) => of_expr(expr),
+        Node::All(of) => of.iter().find_map(of_node),
+        Node::Never | Node::Always | Node::Not(_) | Node::Any(_) | Node::NoneOf(_) => None,
+    }
+}
+
+fn of_expr(expr: &Expr) -> Option<Asks<'_>> {
+    match expr {
+        Expr::And(of) => of.iter().find_map(of_expr),
+        Expr::Call(Fun::StartsWith, of) => match &**of {
+            [path, Expr::Const(Value::String(prefix))] if is_path(path) => Some(Asks::Prefix(prefix)),
+            _ => None,
+        },
+        Expr::Equal(of, false) => match &**of {
+            [path, Expr::Const(Value::String(text))] | [Expr::Const(Value::String(text)), path] if is_path(path) => {
+                Some(Asks::Path(text))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_path(expr: &Expr) -> bool {
+    matches!(expr, Expr::Access(Access::Http(Via::Http, HttpField::Path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use octelium_api::core::{self, condition};
+
+    use super::*;
+
+    fn condition(text: &str) -> Condition {
+        let condition = core::Condition { r#type: Some(condition::Type::Match(text.into())) };
+        Condition::compile(&condition, "spec").expect("a condition")
+    }
+
+    #[test]
+    fn only_what_the_path_rules_out_is_left_out() {
+        let texts = [
+            r#"ctx.request.http.path.startsWith("/a/")"#,
+            r#"ctx.request.http.method == "GET" && ctx.request.http.path.startsWith("/a/b")"#,
+            r#"ctx.request.http.path == "/a/b""#,
+            r#"ctx.request.http.method == "GET""#,
+            r#"ctx.request.http.path.startsWith("/c/") || ctx.request.http.method == "GET""#,
+            r#"!ctx.request.http.path.startsWith("/a/")"#,
+            r#"ctx.request.http.path != "/a/b""#,
+            r#"("/a/b" == ctx.request.http.path) && ctx.request.http.method == "GET""#,
+            r#"ctx.request.http.uri.startsWith("/c/")"#,
+            r#"ctx.request.http.path.startsWith("/ä")"#,
+            r#"ctx.request.http.path.startsWith("")"#,
+        ];
+        let conditions: Vec<Condition> = texts.iter().map(|text| condition(text)).collect();
+        let index = PathIndex::new(conditions.iter());
+        let candidates = |path: &str| index.candidates(path).collect::<Vec<_>>();
+        assert_eq!(candidates("/a/b"), [0, 1, 2, 3, 4, 5, 6, 7, 8, 10]);
+        assert_eq!(candidates("/a/x"), [0, 3, 4, 5, 6, 8, 10]);
+        assert_eq!(candidates("/a"), [3, 4, 5, 6, 8, 10]);
+        assert_eq!(candidates("/äh"), [3, 4, 5, 6, 8, 9, 10]);
+        assert_eq!(candidates(""), [3, 4, 5, 6, 8, 10]);
+    }
+
+    #[test]
+    fn all_of_several_asks_what_one_of_them_asks() {
+        let texts = [r#"ctx.request.http.method == "GET""#, r#"ctx.request.http.path == "/a""#];
+        let of = texts.map(|text| core::Condition { r#type: Some(condition::Type::Match(text.into())) }).to_vec();
+        let all = condition::All { of: of.clone() };
+        let any = condition::Any { of };
+        let conditions = [condition::Type::All(all), condition::Type::Any(any)]
+            .map(|r#type| Condition::compile(&core::Condition { r#type: Some(r#type) }, "spec").expect("a condition"));
+        let index = PathIndex::new(conditions.iter());
+        assert_eq!(index.candidates("/a").collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(index.candidates("/b").collect::<Vec<_>>(), [1]);
+    }
+}
