@@ -12,7 +12,7 @@ use octelium_api::{
     meta::{Metadata, ObjectReference},
 };
 use octelium_consensus::{Command, Expected, Options, Outcome, Replica, Stored, Write};
-use octelium_policy::{Origin, Policy, Reads};
+use octelium_policy::{Origin, PathIndex, Policy, Reads};
 use uuid::Uuid;
 
 use crate::{
@@ -149,6 +149,7 @@ pub(crate) fn route() -> Route {
         config: None,
         cors: None,
         rules: Vec::new(),
+        rule_index: PathIndex::default(),
         broken: None,
     }
 }

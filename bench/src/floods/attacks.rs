@@ -20,6 +20,7 @@ use super::{
 use crate::gateways::DOMAIN;
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
+type Acting = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// One kind of flood.
 pub struct Attack {
@@ -56,11 +57,7 @@ pub const ALL: &[Attack] = &[
     attack!("forged tokens: 16 connections, one each 5 ms", 16, forged_token),
 ];
 
-async fn crowd(
-    target: Rc<Target>,
-    callers: usize,
-    act: fn(Rc<Target>, usize) -> Pin<Box<dyn Future<Output = Result<()>>>>,
-) {
+async fn crowd(target: Rc<Target>, callers: usize, act: fn(Rc<Target>, usize) -> Acting) {
     let mut crowd = JoinSet::new();
     for number in 0..callers {
         let target = target.clone();

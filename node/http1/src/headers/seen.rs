@@ -25,5 +25,5 @@ impl Seen {
 fn class(name: &[u8]) -> u64 {
     let end = |byte: Option<&u8>| byte.map_or(0, |byte| u32::from(*byte));
     let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
-    1 << (length.wrapping_mul(5) ^ end(name.first()).wrapping_mul(3) ^ end(name.last())) % 64
+    1 << ((length.wrapping_mul(5) ^ end(name.first()).wrapping_mul(3) ^ end(name.last())) % 64)
 }

@@ -44,7 +44,7 @@ pub(super) fn lower(name: &mut [u8]) -> bool {
 /// Whether a name has an underscore.
 pub(super) fn has_underscore(name: &[u8]) -> bool {
     let (words, rest) = name.as_chunks::<8>();
-    words.iter().any(|word| underscores(u64::from_le_bytes(*word)) != 0) || rest.iter().any(|byte| *byte == b'_')
+    words.iter().any(|word| underscores(u64::from_le_bytes(*word)) != 0) || rest.contains(&b'_')
 }
 
 /// The word in lower case, and something else than 0 if it has an underscore.

@@ -151,7 +151,7 @@ fn head_and_first_body_bytes_leave_in_one_write() {
 #[test]
 fn a_waiting_connection_is_small() {
     let (_, far) = duplex(64);
-    let handler = act(async |_| text("x"));
+    let handler = act(async |_| text(Body::full("x")));
     let (limits, drain) = (Limits::default(), Drain::new());
     let serving = serve(far, &limits, &handler, &drain);
     assert!(size_of_val(&serving) < 2 * 1024, "{} bytes", size_of_val(&serving));
