@@ -1,7 +1,8 @@
 //! Floods, one after the other, while honest callers go on: what they notice of it, and what it costs the node.
 //!
 //! Honest requests are due at fixed times, and their latency counts from then on, so that a stall isn't left out. Attackers come
-//! from other addresses (127.0.0.2 and up). All share core 1 with the upstream, which is why each flood has a bounded pace.
+//! from other addresses (127.0.0.2 and up). They share core 1 with the honest and the upstream, which is why each flood has a bounded
+//! pace and attackers run with the least priority: what the honest notice is the node's doing.
 
 mod attacks;
 mod frames;
@@ -13,15 +14,20 @@ use std::{
     fs,
     net::SocketAddr,
     rc::Rc,
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
-use tokio::{task::LocalSet, time::sleep};
+use anyhow::{Context, Result, bail};
+use tokio::{
+    task::LocalSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     gateways::Node,
     soak::{self, Sample},
+    varied,
 };
 
 /// Honest requests wait no longer than this, but for one in a hundred.
@@ -30,6 +36,10 @@ const P99_MAX: Duration = Duration::from_millis(50);
 const GROWTH_MIB: f64 = 64.0;
 /// Files that stay open beyond those of a quiet node: connections kept to upstreams.
 const SPARE_FILES: usize = 60;
+/// Attackers and the upstream that only they use come last.
+const NICE: i32 = 19;
+/// For attackers to say what became of them.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Time for the node to see that a flood is over.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -55,13 +65,14 @@ impl Target {
     }
 }
 
-/// Runs every flood for `length` and prints a table; an error if honest callers or the node came to harm.
-pub async fn run(length: Duration) -> Result<()> {
+/// Runs every flood whose name begins with `only` for `length` and prints a table; an error if honest callers or the node came to
+/// harm.
+pub async fn run(length: Duration, only: &str) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let upstream = soak::upstream().await?;
+    let (upstream, background) = (varied::start(0)?, varied::start(NICE)?);
     let node = Node::start(&directory.path().join("node"), upstream, false).await?;
     let file = directory.path().join("floods.yaml");
-    fs::write(&file, include_str!("floods.yaml").replace("UPSTREAM", &upstream.to_string()))?;
+    fs::write(&file, include_str!("floods.yaml").replace("BACKGROUND", &background.to_string()))?;
     node.ctl(&["apply", &file.display().to_string()])?;
     let node = Rc::new(node);
 
@@ -72,7 +83,7 @@ pub async fn run(length: Duration) -> Result<()> {
     phase(&node, None, length, &mut Vec::new()).await?;
     let quiet = Sample::take(&node)?;
     println!("{}", phase(&node, None, length, &mut faults).await?);
-    for attack in attacks::ALL {
+    for attack in attacks::ALL.iter().filter(|attack| attack.name.starts_with(only)) {
         println!("{}", phase(&node, Some(attack), length, &mut faults).await?);
         sleep(SETTLE).await;
     }
@@ -97,25 +108,23 @@ async fn phase(
     faults: &mut Vec<String>,
 ) -> Result<String> {
     let name = attack.map_or("none", |attack| attack.name);
-    let target =
-        Rc::new(Target { address: node.address, until: Instant::now() + length, outcomes: RefCell::default() });
+    let until = Instant::now() + length;
     let cpu = node.cpu()?;
+    let attacking = attack
+        .map(|attack| (attack.start, node.address))
+        .map(|(start, address)| thread::spawn(move || attack_until(until, address, start)));
     let local = LocalSet::new();
-    let honest = local.spawn_local(honest::load(node.clone(), target.until));
-    if let Some(attack) = attack {
-        local.spawn_local((attack.start)(target.clone()));
-    }
+    let honest = local.spawn_local(honest::load(node.clone(), until));
     let mut rss: f64 = 0.0;
     local
         .run_until(async {
-            while !target.is_over() {
+            while Instant::now() < until {
                 sleep(Duration::from_millis(200)).await;
                 rss = rss.max(Sample::take(node)?.rss_mib);
             }
             anyhow::Ok(())
         })
         .await?;
-    // Attackers that still wait for something are dropped with the set.
     let seen = local.run_until(honest).await??;
     let used = (node.cpu()? - cpu).as_secs_f64() / length.as_secs_f64();
     if seen.failed > 0 {
@@ -125,8 +134,11 @@ async fn phase(
         faults.push(format!("{name}: one honest request of a hundred took {:?}", seen.quantile(0.99)));
     }
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    let outcomes: Vec<String> =
-        target.outcomes.borrow().iter().map(|(outcome, count)| format!("{count} × {outcome}")).collect();
+    let outcomes = match attacking {
+        Some(attacking) => attacking.join().ok().context("an attacker panicked")??,
+        None => BTreeMap::new(),
+    };
+    let outcomes: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} × {outcome}")).collect();
     Ok(format!(
         "| {name} | {} | {} | {:.1} | {:.1} | {:.1} | {:.0} % | {rss:.0} | {} |",
         seen.answered(),
@@ -137,4 +149,18 @@ async fn phase(
         used * 100.0,
         outcomes.join(", "),
     ))
+}
+
+/// What became of the attackers.
+fn attack_until(until: Instant, address: SocketAddr, start: attacks::Start) -> Result<BTreeMap<String, u64>> {
+    // Of this thread only.
+    rustix::process::nice(NICE)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let target = Rc::new(Target { address, until, outcomes: RefCell::default() });
+    let attack = async { timeout(until - Instant::now() + LAST_WORDS, start(target.clone())).await };
+    // Those that still wait for something are dropped with the set.
+    if LocalSet::new().block_on(&runtime, attack).is_err() {
+        target.note("some never ended");
+    }
+    Ok(target.outcomes.take())
 }

@@ -11,6 +11,7 @@ mod load;
 mod process;
 mod soak;
 mod upstream;
+mod varied;
 
 use std::{process::Command, time::Duration};
 
@@ -34,9 +35,9 @@ struct Options {
     /// Instead of comparing: mixed load for so many minutes, and what must hold of the node meanwhile
     #[arg(long, value_name = "MINUTES")]
     soak: Option<f64>,
-    /// Instead of comparing: floods, while honest callers go on
-    #[arg(long, conflicts_with = "soak")]
-    floods: bool,
+    /// Instead of comparing: floods, while honest callers go on; with a text only those whose name begins with it
+    #[arg(long, conflicts_with = "soak", value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    floods: Option<String>,
     /// Length of each flood
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -51,8 +52,8 @@ fn main() -> Result<()> {
         return pin();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if options.floods {
-        return runtime.block_on(floods::run(Duration::from_secs_f64(options.seconds)));
+    if let Some(only) = &options.floods {
+        return runtime.block_on(floods::run(Duration::from_secs_f64(options.seconds), only));
     }
     match options.soak {
         Some(minutes) => runtime.block_on(soak::run(Duration::from_secs_f64(minutes * 60.0))),

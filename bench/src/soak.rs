@@ -18,12 +18,15 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::LocalSet,
     time::{sleep, timeout},
 };
 
-use crate::gateways::{DOMAIN, Node};
+use crate::{
+    gateways::{DOMAIN, Node},
+    varied,
+};
 
 /// Time for the node to see that its callers are gone.
 pub const SETTLE: Duration = Duration::from_secs(10);
@@ -63,7 +66,7 @@ struct Load {
 /// Runs for `length` and checks what must hold.
 pub async fn run(length: Duration) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let upstream = upstream().await?;
+    let upstream = varied::start(0)?;
     let node = Node::start(&directory.path().join("node"), upstream, true).await?;
     node.ctl(&["apply", &resources(directory.path(), upstream)?])?;
     let quiet = Sample::take(&node)?;
@@ -356,52 +359,4 @@ async fn administrator(load: Rc<Load>) -> Result<()> {
         sleep(Duration::from_secs(1)).await;
     }
     Ok(())
-}
-
-/// Answers by path prefix: `/socket` upgrades and echoes, `/sluggish` waits, `/broken` closes, `/large` gets 4 MiB; all else gets
-/// 1 KiB.
-pub async fn upstream() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream));
-        }
-    });
-    Ok(address)
-}
-
-async fn serve(mut stream: TcpStream) {
-    let mut bytes = Vec::new();
-    loop {
-        match stream.read_buf(&mut bytes).await {
-            Ok(1..) => {}
-            _ => return,
-        }
-        while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head: Vec<u8> = bytes.drain(..end + 4).collect();
-            let wrote = if head.starts_with(b"GET /socket/") {
-                let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-                if stream.write_all(switch.as_bytes()).await.is_ok() {
-                    let (mut read, mut write) = stream.split();
-                    // The caller's leaving is how it ends.
-                    tokio::io::copy(&mut read, &mut write).await.ok();
-                }
-                return;
-            } else if head.starts_with(b"GET /broken/") {
-                return;
-            } else {
-                if head.starts_with(b"GET /sluggish/") {
-                    sleep(Duration::from_millis(200)).await;
-                }
-                let length = if head.starts_with(b"GET /large/") { 4 << 20 } else { 1024 };
-                let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
-                response.resize(response.len() + length, b'x');
-                stream.write_all(&response).await
-            };
-            if wrote.is_err() {
-                return;
-            }
-        }
-    }
 }

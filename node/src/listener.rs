@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod api;
+pub mod cut_off;
 pub mod opening;
 pub mod proxy_protocol;
 pub mod tls;

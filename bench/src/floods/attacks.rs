@@ -19,15 +19,19 @@ use super::{
 };
 use crate::gateways::DOMAIN;
 
-type Running = Pin<Box<dyn Future<Output = ()>>>;
+/// It, until its time is over.
+pub type Running = Pin<Box<dyn Future<Output = ()>>>;
 type Acting = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// Begins a flood.
+pub type Start = fn(Rc<Target>) -> Running;
 
 /// One kind of flood.
 pub struct Attack {
     /// With its pace.
     pub name: &'static str,
     /// Begins it.
-    pub start: fn(Rc<Target>) -> Running,
+    pub start: Start,
 }
 
 /// A flood of `callers` connections at once, each of which does `act` again and again.
@@ -238,7 +242,7 @@ async fn slow_head(target: Rc<Target>, number: usize) -> Result<()> {
 }
 
 async fn slow_body(target: Rc<Target>, number: usize) -> Result<()> {
-    let first = format!("POST / HTTP/1.1\r\nHost: open.{DOMAIN}\r\nContent-Length: 1000000\r\n\r\n");
+    let first = format!("POST / HTTP/1.1\r\nHost: silent.{DOMAIN}\r\nContent-Length: 1000000\r\n\r\n");
     trickle(&target, number, &first, b"a").await
 }
 

@@ -24,6 +24,7 @@ mod sending;
 mod server;
 mod spare;
 mod timer;
+pub mod turn;
 mod upgrade;
 mod wire;
 

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use crate::body::{Body, BodyError};
 use crate::head::trailers;
 use crate::outbox::Outbox;
+use crate::turn::Turn;
 
 /// More of the body isn't pulled while this much waits to be written.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
@@ -35,6 +36,7 @@ pub(crate) struct Sending {
     body: Body,
     framing: Framing,
     ended: bool,
+    turn: Turn,
 }
 
 impl Sending {
@@ -42,7 +44,7 @@ impl Sending {
     pub(crate) fn new(out: Outbox, body: Body, framing: Framing) -> Self {
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let body = if ended { Body::empty() } else { body };
-        Self { out, body, framing, ended }
+        Self { out, body, framing, ended, turn: Turn::default() }
     }
 
     /// Whether nothing more is wanted of the body; what is left is writing.
@@ -57,7 +59,11 @@ impl Sending {
         mut flush: impl FnMut(&mut Outbox, &mut Context<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<Result<(), SendingError>> {
         loop {
+            if self.turn.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
             let stalled = self.pull(cx);
+            self.turn.moved(self.out.queued());
             match flush(&mut self.out, cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(SendingError::Io(error))),

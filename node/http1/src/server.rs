@@ -63,6 +63,10 @@ pub trait Handler {
     /// Told of what never became a request, for the access log; the engine has the answer. `head` is the beginning of
     /// the bytes, at most 1 KiB.
     fn refused(&self, refusal: &Refusal, head: &[u8]);
+
+    /// Told of a request that its client gave up before [`Handler::handle`] was called for it, for the access log. Only
+    /// HTTP/2's clients can.
+    fn given_up(&self, _request: Request) {}
 }
 
 /// Why a connection ended in the middle of something.

@@ -9,6 +9,7 @@ use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::client::Stream;
+use crate::turn::Turn;
 use crate::wire::Wire;
 
 /// The upstream's side of an upgraded connection.
@@ -117,6 +118,7 @@ struct Way {
     is_stalled: bool,
     /// The same within TLS.
     is_unflushed: bool,
+    turn: Turn,
 }
 
 impl Way {
@@ -127,9 +129,13 @@ impl Way {
         B: AsyncRead + AsyncWrite + Unpin,
     {
         let mut moved = 0;
-        while !self.is_closed {
+        while !self.is_closed && self.turn.poll(cx).is_ready() {
             match self.step(from, to, cx) {
-                Poll::Ready(bytes) => moved += bytes?,
+                Poll::Ready(bytes) => {
+                    let bytes = bytes?;
+                    self.turn.moved(usize::try_from(bytes).unwrap_or(usize::MAX));
+                    moved += bytes;
+                }
                 Poll::Pending => break,
             }
         }

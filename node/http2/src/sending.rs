@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use octelium_http1::shared::Timer;
+use octelium_http1::turn::Turn;
 use octelium_http1::{Body, BodyError};
 
 use crate::incoming::allowed;
@@ -34,12 +35,21 @@ pub(crate) struct Sending {
     piece: Bytes,
     waiting: Timer,
     write_timeout: Duration,
+    turn: Turn,
 }
 
 impl Sending {
     pub(crate) fn new(stream: SendStream<Bytes>, body: Body, write_timeout: Duration) -> Self {
         let left = body.length();
-        Self { stream, left, body, piece: Bytes::new(), waiting: Timer::default(), write_timeout }
+        Self {
+            stream,
+            left,
+            body,
+            piece: Bytes::new(),
+            waiting: Timer::default(),
+            write_timeout,
+            turn: Turn::default(),
+        }
     }
 
     /// Sends all of it.
@@ -60,6 +70,9 @@ impl Sending {
 
     fn poll_pieces(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         loop {
+            if self.turn.poll(cx).is_pending() {
+                return self.stream.poll_reset(cx).map(|_| Err(Stop::Gone));
+            }
             if self.piece.is_empty() {
                 // Nothing is pulled before there is window for some of it.
                 ready!(self.poll_window(1, cx))?;
@@ -81,6 +94,7 @@ impl Sending {
             }
             let room = ready!(self.poll_window(self.piece.len(), cx))?;
             let piece = self.piece.split_to(room.min(self.piece.len()));
+            self.turn.moved(piece.len());
             let is_last = self.piece.is_empty() && self.left == Some(0);
             self.stream.send_data(piece, is_last).map_err(|_| Stop::Gone)?;
             if is_last {

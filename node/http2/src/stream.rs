@@ -52,6 +52,11 @@ pub(crate) async fn answer<H: Handler>(
         wants_websocket: false,
         interims: Interims::new(hints.clone(), 0),
     };
+    // Work for those who don't wait for it is what a flood of resets is after.
+    if poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await {
+        handler.given_up(request);
+        return Err(Stop::Gone);
+    }
     let octelium_http1::Response { status, headers, body, .. } =
         handle(handler.handle(request), &mut respond, wanted, &hints).await?;
     let (head, is_all) = response::head(status, headers.to_map(), &body, is_head);

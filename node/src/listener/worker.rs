@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     accept::{Admitted, Connections},
     api,
+    cut_off::CutOff,
     opening::Replayed,
     proxy_protocol,
     tls::Tls,
@@ -138,12 +139,13 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
         id_high: uuid::Uuid::new_v4().as_u64_pair().0,
         id_low: Cell::new(0),
     });
-    let server = Rc::new(Server { proxy, parts, drain: Drain::default(), busy: Busy::default() });
+    let server = Rc::new(Server { proxy, parts, drain: Drain::default(), busy: Busy::default(), cut_off: CutOff::default() });
 
     let flusher = tokio::task::spawn_local({
         let access_log = access_log.clone();
         let pool = server.proxy.forwarder.pool.clone();
         let http2 = server.proxy.forwarder.http2.clone();
+        let server = server.clone();
         async move {
             let mut tick = tokio::time::interval(FLUSH_EVERY);
             for ticks in 0_u64.. {
@@ -152,10 +154,12 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
                 if ticks % SWEEP_TICKS == 0 {
                     pool.sweep();
                     http2.sweep();
+                    server.cut_off.tell();
                 }
             }
         }
     });
+    let pump = tokio::task::spawn_local(octelium_http1::turn::pump());
     let mut acceptors = Vec::new();
     for door in doors {
         let listener = TcpListener::from_std(door.listener)?;
@@ -174,6 +178,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
         );
     }
     flusher.abort();
+    pump.abort();
     server.proxy.forwarder.pool.clear();
     server.proxy.forwarder.http2.clear();
     access_log.flush();
@@ -193,6 +198,7 @@ struct Server {
     parts: Parts,
     drain: Drain,
     busy: Busy,
+    cut_off: CutOff,
 }
 
 /// Counts this worker's connections, so that draining can wait for them.
@@ -319,7 +325,7 @@ where
     if is_http2 {
         match Box::pin(octelium_http2::serve(io, &server.parts.http2, handler, &server.drain)).await {
             Ok(()) => {}
-            Err(error @ ServeError::Flood(_)) => tracing::warn!(%error, %client, "a connection was cut off"),
+            Err(error @ ServeError::Flood(_)) => server.cut_off.note(client, &error),
             Err(error) => tracing::debug!(%error, %client, "a connection ended early"),
         }
     } else if let Err(error) = octelium_http1::serve(io, &server.parts.limits, handler, &server.drain).await {

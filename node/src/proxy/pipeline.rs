@@ -102,10 +102,9 @@ fn canonical(exchange: &mut Exchange) -> Result<(), Rejection> {
     Ok(())
 }
 
-impl Handler for Connection {
-    async fn handle(&self, request: Request) -> Response {
-        let now = Now::read();
-        let exchange = Exchange {
+impl Connection {
+    fn exchange(&self, request: Request, now: &Now) -> Exchange {
+        Exchange {
             id: self.proxy.next_id(),
             trace: Trace::of(&request.headers, self.hop.is_some(), &self.proxy.random),
             started: now.time,
@@ -131,7 +130,14 @@ impl Handler for Connection {
             made: header_rules::Made::default(),
             rejection: None,
             place: None,
-        };
+        }
+    }
+}
+
+impl Handler for Connection {
+    async fn handle(&self, request: Request) -> Response {
+        let now = Now::read();
+        let exchange = self.exchange(request, &now);
         // From here on there is a record, even if the caller goes away while we wait.
         let mut pending = Pending::new(&self.proxy.access_log, exchange);
         let routes = self.proxy.routes();
@@ -163,6 +169,13 @@ impl Handler for Connection {
         }
         exchange.trace.answer(exchange.id, &mut response.headers);
         access_log::observe(pending, response, deadline)
+    }
+
+    fn given_up(&self, request: Request) {
+        if self.proxy.access_log.is_on() {
+            // Its record is written as it is dropped.
+            drop(Pending::new(&self.proxy.access_log, self.exchange(request, &Now::read())));
+        }
     }
 
     fn refused(&self, refusal: &Refusal, _head: &[u8]) {

@@ -175,6 +175,20 @@ async fn a_malformed_request_is_refused_and_leaves_a_record() {
 }
 
 #[tokio::test]
+async fn a_request_given_up_at_once_leaves_its_record_and_no_work() {
+    let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
+    cluster.api.apply(&[service("svc", &upstream.url(), json!({ "isAnonymous": true, "authorization": null }))]).await;
+    let client = plain(cluster.http).await;
+    let mut ready = client.clone().ready().await.unwrap();
+    // Nothing is sent before the task of the connection has its turn: the request and its reset go together.
+    drop(ready.send_request(request("GET", "svc", "/given-up"), true).unwrap());
+    let record = cluster.record("it", |record| record["entry"]["info"]["http"]["request"]["path"] == "/given-up").await;
+    assert_eq!(record["isAborted"], true, "{record}");
+    assert_eq!(call(&client, request("GET", "svc", "/"), b"").await.status, 200, "other streams go on");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn the_control_api_is_not_on_connections_of_services() {
     let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
     cluster.api.apply(&[service("svc", &upstream.url(), json!({}))]).await;

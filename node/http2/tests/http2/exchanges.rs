@@ -272,11 +272,30 @@ fn a_stream_that_its_client_gives_up_ends_its_handler() {
             }
         });
         let mut peer = Peer::new(handler, Limits::default()).await;
-        peer.send(&post(1)).await;
-        peer.send(&reset(1)).await;
-        peer.send(&get(3)).await;
+        peer.send(&[post(1), get(3)].concat()).await;
         assert_eq!(peer.expect(HEADERS).await.stream, 3);
+        peer.send(&[reset(1), get(5)].concat()).await;
+        assert_eq!(peer.expect(HEADERS).await.stream, 5);
         assert!(gone.get());
+    });
+}
+
+#[test]
+fn what_its_client_gave_up_at_once_is_never_begun() {
+    run(async {
+        let begun = Rc::new(Cell::new(0));
+        let handler = act({
+            let begun = begun.clone();
+            async move |_: Request<Body>| {
+                begun.set(begun.get() + 1);
+                text(full("ok"))
+            }
+        });
+        let mut peer = Peer::new(handler.clone(), Limits::default()).await;
+        // In one go, so that the server sees both together.
+        peer.send(&[post(1), reset(1), get(3), reset(3), get(5)].concat()).await;
+        assert_eq!(peer.expect(HEADERS).await.stream, 5);
+        assert_eq!((begun.get(), handler.given_up.get()), (1, 2));
     });
 }
 

@@ -1,6 +1,6 @@
 //! What the tests share: a runtime, handlers made of closures, and a peer that speaks plain frames.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 
@@ -38,14 +38,15 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
     LocalSet::new().block_on(&runtime, future)
 }
 
-/// A handler made of a closure; refusals are written down.
+/// A handler made of a closure; refusals are written down, and requests given up before it saw them are counted.
 pub struct Act<F> {
     act: F,
     pub refused: RefCell<Vec<Refusal>>,
+    pub given_up: Cell<usize>,
 }
 
 pub fn act<F: AsyncFn(Request<Body>) -> Response<Body>>(act: F) -> Rc<Act<F>> {
-    Rc::new(Act { act, refused: RefCell::default() })
+    Rc::new(Act { act, refused: RefCell::default(), given_up: Cell::default() })
 }
 
 impl<F: AsyncFn(Request<Body>) -> Response<Body>> Handler for Act<F> {
@@ -60,6 +61,10 @@ impl<F: AsyncFn(Request<Body>) -> Response<Body>> Handler for Act<F> {
 
     fn refused(&self, refusal: &Refusal, _head: &[u8]) {
         self.refused.borrow_mut().push(*refusal);
+    }
+
+    fn given_up(&self, _request: octelium_http1::Request) {
+        self.given_up.set(self.given_up.get() + 1);
     }
 }
 
