@@ -155,7 +155,7 @@ def main():
         first.wait()
     # The limits of connections are those of a shared machine; the bench is one address with 10 000 of them.
     more = ["--connections-max", "40000", "--connections-per-address-max", "40000", "--idle-timeout", "600s"]
-    if certificate:
+    if certificate and scenario != "reload":  # there octeliumctl comes again, and trusts the node's own CA
         more += ["--tls-certificate", certificate[0], "--tls-key", certificate[1]]
     log = os.environ.get("ACCESS_LOG", "off")
     os.execv(os.path.join(BIN, "octelium-node"), command(data, port, tls_port, "--access-log", log, *more))

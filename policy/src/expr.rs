@@ -28,7 +28,7 @@ pub(crate) enum Expr {
     In(Box<[Expr; 2]>),
     /// A long list of constant strings, sorted.
     InStrings(Box<Expr>, Box<[Arc<str>]>),
-    Matches(Box<Expr>, Box<regex::Regex>),
+    Matches(Box<Expr>, Box<crate::builtins::regexes::Pattern>),
     Call(Fun, Box<[Expr]>),
     List(Box<[Expr]>),
     Map(Box<[(Expr, Expr)]>),

@@ -209,7 +209,7 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
                 }
                 Choice::Named(named.get(name).cloned())
             }
-            Some(rule::Type::Eval(text)) => match Expression::compile(text, &format!("{path}.eval")) {
+            Some(rule::Type::Eval(text)) => match Expression::compile_map(text, &format!("{path}.eval")) {
                 Ok(expression) => Choice::Generated(Box::new(expression)),
                 Err(errors) => {
                     problems.extend(errors.into_iter().map(Problem::from));

@@ -172,7 +172,7 @@ impl Compiler<'_> {
     }
 
     fn eval(&mut self, path: &str, text: &str) -> Option<Text> {
-        match Expression::compile(text, path) {
+        match Expression::compile_text(text, path) {
             Ok(expression) => {
                 self.reads |= expression.reads();
                 self.has_evals = true;

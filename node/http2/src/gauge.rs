@@ -53,7 +53,16 @@ pub(crate) struct Gauge {
     /// Bytes read, bytes written: only their changes matter.
     read: Cell<u64>,
     written: Cell<u64>,
-    faulted: RefCell<Vec<u32>>,
+    answered: RefCell<Vec<Answered>>,
+    is_server: bool,
+}
+
+/// What went out on a stream that may never have become a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) stream: u32,
+    /// RST_STREAM for a fault of the client; else HEADERS.
+    pub(crate) is_reset: bool,
 }
 
 struct Incoming {
@@ -116,7 +125,7 @@ impl Rate {
 impl Gauge {
     /// For a connection that a client made to us.
     pub(crate) fn of_client(limits: &Limits) -> Self {
-        Self::new(limits, Scanner::client(), Scanner::server())
+        Self { is_server: true, ..Self::new(limits, Scanner::client(), Scanner::server()) }
     }
 
     /// For a connection that we made to a server.
@@ -144,7 +153,8 @@ impl Gauge {
             flood: Cell::new(None),
             read: Cell::new(0),
             written: Cell::new(0),
-            faulted: RefCell::default(),
+            answered: RefCell::default(),
+            is_server: false,
         }
     }
 
@@ -166,8 +176,9 @@ impl Gauge {
     pub(crate) fn outgoing(&self, bytes: &[u8]) {
         self.written.set(self.written.get() + bytes.len() as u64);
         let scanned = self.outgoing.borrow_mut().scan(bytes, |frame| {
-            if frame.kind == RST_STREAM && frame.code == PROTOCOL_ERROR {
-                self.faulted.borrow_mut().push(frame.stream);
+            let is_reset = frame.kind == RST_STREAM && frame.code == PROTOCOL_ERROR;
+            if self.is_server && (is_reset || frame.kind == HEADERS) {
+                self.answered.borrow_mut().push(Answered { stream: frame.stream, is_reset });
             }
             Ok::<_, std::convert::Infallible>(())
         });
@@ -194,9 +205,9 @@ impl Gauge {
         self.read.get()
     }
 
-    /// Streams that `h2` reset for a fault of the client since the last call.
-    pub(crate) fn take_faulted(&self) -> Vec<u32> {
-        self.faulted.take()
+    /// Streams that were answered or reset for a fault of the client since the last call, by us or by `h2`.
+    pub(crate) fn answered(&self, mut each: impl FnMut(Answered)) {
+        self.answered.borrow_mut().drain(..).for_each(&mut each);
     }
 }
 

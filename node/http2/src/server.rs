@@ -3,6 +3,7 @@
 //! One turn runs the streams that can go on, reads and handles all frames that are there, runs the streams that these
 //! began, and then sends everything at once.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,8 +20,7 @@ use octelium_http1::shared::Timer;
 use octelium_http1::{Drain, Handler, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::gauge::Flood;
-use crate::gauge::Gauge;
+use crate::gauge::{Answered, Flood, Gauge};
 use crate::limits::Limits;
 use crate::sending::Stop;
 use crate::stream;
@@ -33,6 +33,8 @@ const LINGER_BYTES_MAX: usize = 256 << 10;
 const HEADER_LIST_SLACK: u32 = 2;
 /// Of a response that waits in `h2` for the connection's turn.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Streams that are remembered after their end.
+const ENDED_MAX: usize = 256;
 
 /// Why a connection ended in the middle of something.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ where
         limits,
         streams,
         active: Vec::new(),
+        ended: VecDeque::new(),
         pings,
         phase: Phase::Open,
         waiting: Timer::default(),
@@ -212,6 +215,8 @@ struct Turns<'a, IO, F> {
     streams: FuturesUnordered<F>,
     /// Ids of the streams that handlers work on.
     active: Vec<u32>,
+    /// Ids of those that ended last; what `h2` has to say of them is no news.
+    ended: VecDeque<u32>,
     pings: Option<PingPong>,
     phase: Phase,
     waiting: Timer,
@@ -254,7 +259,7 @@ where
             self.run_streams(cx);
             let began = self.streams.len();
             if let Poll::Ready(ended) = self.poll_frames(begin, cx) {
-                return Poll::Ready(self.ended(ended));
+                return Poll::Ready(self.ended(ended, handler));
             }
             if let Some(flood) = self.gauge.flood().filter(|_| !matches!(self.phase, Phase::Closing(_))) {
                 self.close(Reason::ENHANCE_YOUR_CALM, Some(flood));
@@ -268,7 +273,7 @@ where
         if let Poll::Ready(Err(error)) = self.wire.poll_send(self.limits.write_timeout, cx) {
             return Poll::Ready(Err(error.into()));
         }
-        self.poll_waiting(cx)
+        self.poll_waiting(handler, cx)
     }
 
     fn run_streams(&mut self, cx: &mut Context<'_>) {
@@ -276,7 +281,15 @@ where
             if let Some(at) = self.active.iter().position(|active| *active == id) {
                 self.active.swap_remove(at);
             }
+            self.end(id);
         }
+    }
+
+    fn end(&mut self, id: u32) {
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(id);
     }
 
     /// Handles all frames that are there; ready at the connection's end.
@@ -303,30 +316,39 @@ where
         self.connection.poll_closed(cx)
     }
 
-    fn ended(&self, ended: Result<(), h2::Error>) -> Result<(), ServeError> {
-        match self.phase {
-            Phase::Closing(Some(flood)) => Err(flood.into()),
-            _ => match ended {
-                Err(error) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
-                    Err(Flood::Engine.into())
-                }
-                ended => Ok(ended?),
-            },
+    fn ended<H: Handler>(&mut self, ended: Result<(), h2::Error>, handler: &H) -> Result<(), ServeError> {
+        if let Phase::Closing(Some(flood)) = self.phase {
+            return Err(flood.into());
         }
+        let Err(error) = ended else { return Ok(()) };
+        if error.is_library() {
+            if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                return Err(Flood::Engine.into());
+            }
+            let reason = "the connection breaks HTTP/2's rules";
+            handler.refused(&Refusal { status: StatusCode::BAD_REQUEST, reason }, b"");
+        }
+        Err(error.into())
     }
 
-    /// What `h2` found malformed never became a request.
-    fn tell_faulted<H: Handler>(&self, handler: &H) {
-        for id in self.gauge.take_faulted() {
-            if !self.active.contains(&id) {
-                let reason = "request breaks HTTP/2's rules";
-                handler.refused(&Refusal { status: StatusCode::BAD_REQUEST, reason }, b"");
+    /// What `h2` found malformed or far too large never became a request.
+    fn tell_faulted<H: Handler>(&mut self, handler: &H) {
+        let gauge = self.gauge;
+        gauge.answered(|Answered { stream, is_reset }| {
+            if self.active.contains(&stream) || self.ended.contains(&stream) {
+                return;
             }
-        }
+            self.end(stream);
+            let (status, reason) = match is_reset {
+                true => (StatusCode::BAD_REQUEST, "request breaks HTTP/2's rules"),
+                false => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header list is far too long"),
+            };
+            handler.refused(&Refusal { status, reason }, b"");
+        });
     }
 
     /// Waits, but not for ever.
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+    fn poll_waiting<H: Handler>(&mut self, handler: &H, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         let read = self.gauge.read();
         let has_read = std::mem::replace(&mut self.read, read) != read;
         let begun = self.gauge.begun();
@@ -364,7 +386,9 @@ where
             Wait::Rest => return Poll::Ready(Err(ServeError::Silent("end of a frame"))),
             Wait::Pong => return Poll::Ready(Err(ServeError::Silent("answer to a ping"))),
             Wait::Stream => self.go_away(),
-            Wait::Leaving if matches!(self.phase, Phase::Closing(_)) => return Poll::Ready(self.ended(Ok(()))),
+            Wait::Leaving if matches!(self.phase, Phase::Closing(_)) => {
+                return Poll::Ready(self.ended(Ok(()), handler));
+            }
             Wait::Leaving => self.close(Reason::NO_ERROR, None),
             Wait::Life => {
                 self.waits_for = Wait::Pong;

@@ -113,7 +113,8 @@ pub fn start(
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let _ended = Ended(ended);
         let mut builder = Builder::new_current_thread();
-        builder.enable_all().on_thread_unpark(octelium_http1::clock::turn);
+        // Threads that block read large JSON bodies and names of upstreams.
+        builder.enable_all().max_blocking_threads(16).on_thread_unpark(octelium_http1::clock::turn);
         let runtime = builder.build_local(LocalOptions::default())?;
         runtime.block_on(run(parts, doors, draining))
     })

@@ -17,6 +17,8 @@ use super::{
 const POLICY_BYTES_MAX: usize = 2 << 20;
 /// What a JSON document takes once it can be looked into, as a multiple of its text.
 const MAP_FACTOR: usize = 16;
+/// A larger document is read on another thread: the worker has other requests to see to.
+const INLINE_BYTES_MAX: usize = 128 << 10;
 /// All buffered bodies of the process together.
 const PROCESS_BYTES_MAX: usize = 256 << 20;
 
@@ -71,16 +73,27 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
         CollectError::Body(error) => Rejection::new(Code::BodyBroken, error.to_string()),
     })?;
     if wants_map && !bytes.is_empty() {
-        let invalid = |error| Rejection::new(Code::BodyInvalid, error);
         if reads.body_map {
-            exchange.body_map = Some(json_body::object(&bytes).map_err(invalid)?);
+            exchange.body_map = Some(read(&bytes, json_body::object).await?);
         } else {
-            json_body::check(&bytes).map_err(invalid)?;
+            read(&bytes, json_body::check).await?;
         }
     }
     exchange.body = if bytes.is_empty() { Body::empty() } else { Body::full(Bytes::clone(&bytes)) };
     exchange.buffered = Some(bytes);
     Ok(())
+}
+
+/// What `parse` makes of a JSON body.
+async fn read<T: Send + 'static>(bytes: &Bytes, parse: fn(&[u8]) -> Result<T, String>) -> Result<T, Rejection> {
+    let parsed = if bytes.len() <= INLINE_BYTES_MAX {
+        parse(bytes)
+    } else {
+        let bytes = bytes.clone();
+        let parsing = tokio::task::spawn_blocking(move || parse(&bytes));
+        parsing.await.map_err(|error| Rejection::new(Code::Overloaded, error.to_string()))?
+    };
+    parsed.map_err(|error| Rejection::new(Code::BodyInvalid, error))
 }
 
 fn is_encoded(exchange: &Exchange) -> bool {

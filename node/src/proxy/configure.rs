@@ -10,6 +10,8 @@ use super::respond::{Code, Rejection};
 
 /// Made configurations that one worker keeps.
 const GENERATED_MAX: usize = 1024;
+/// Longer ones are made anew each time.
+const KEPT_BYTES_MAX: usize = 8 << 10;
 
 /// The configurations that expressions made, of one worker: the same value is checked and compiled once.
 #[derive(Default)]
@@ -65,6 +67,9 @@ impl Generated {
         }
         let Object::Service(service) = &route.service.stored().object else { return Err("not a Service".into()) };
         let config = Arc::new(compile::generated(service, value)?);
+        if key.1.len() > KEPT_BYTES_MAX {
+            return Ok(config);
+        }
         let mut kept = self.0.borrow_mut();
         if kept.len() >= GENERATED_MAX {
             kept.clear();

@@ -138,6 +138,16 @@ fn regular_expressions_have_no_blow_up() {
 }
 
 #[test]
+fn what_a_regular_expression_repeats_is_paid_for() {
+    let text = |pattern: &str| {
+        let once = format!("ctx.request.http.path + '{}'", "a".repeat(8000));
+        format!("cel.bind(t, {once}, cel.bind(u, t+t+t+t, cel.bind(v, u+u+u+u, v.matches('{pattern}'))))")
+    };
+    assert!(matches!(survive(&text("b")), Some(Ok(_))));
+    assert_eq!(survive(&text("(a{50}){50}b")), Some(Err(EvalError::Budget)));
+}
+
+#[test]
 fn nonsense_is_refused_without_a_crash() {
     for text in [
         "has(",
