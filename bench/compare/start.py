@@ -2,7 +2,7 @@
 """Prepares a node for one scenario of the side-by-side bench, then becomes that node.
 
     start.py SCENARIO PORT TLS_PORT UPSTREAM DIRECTORY [CERT KEY]
-    start.py --change TAG TLS_PORT UPSTREAM DIRECTORY      makes the last of 1 000 hosts answer with x-route: TAG
+    TAG=… sh DIRECTORY/change.sh      makes the last of 1 000 hosts answer with x-route: TAG
 
 The resources are applied by octeliumctl to a node on spare ports; the node that is measured starts on the same data directory.
 Prints nothing; octelium-node and octeliumctl are taken from OCTELIUM_BIN (default: target/release of this repository).
@@ -131,15 +131,22 @@ def tokens(directory, data, port, tls_port, many):
         json.dump(out, file)
 
 
-def change(tag, tls_port, upstream, directory):
-    header = {"addResponseHeaders": pairs(x_route=tag)}
+def write_change(tls_port, directory, upstream):
+    """A shell script, since what is timed shouldn't be the start of Python."""
+    header = {"addResponseHeaders": pairs(x_route="TAG")}
     changed = service(f"h{ROUTES - 1}", upstream, config={"http": {"header": header}})
-    ctl(directory, os.path.join(directory, "data"), tls_port, "apply", "-", stdin=json.dumps(changed))
+    data = os.path.join(directory, "data")
+    with open(os.path.join(directory, "changed.json"), "w") as file:
+        json.dump(changed, file)
+    with open(os.path.join(directory, "change.sh"), "w") as file:
+        file.write(f"""export OCTELIUM_AUTH_TOKEN=$(cat {data}/root.token)
+sed "s/TAG/$TAG/" {directory}/changed.json |
+exec {os.path.join(BIN, "octeliumctl")} --homedir {directory} --domain {DOMAIN} --address 127.0.0.1:{tls_port} \\
+  --ca-file {data}/ca.pem apply -
+""")
 
 
 def main():
-    if sys.argv[1] == "--change":
-        return change(*sys.argv[2:])
     scenario, port, tls_port, upstream, directory, *certificate = sys.argv[1:]
     data = os.path.join(directory, "data")
     spare, spare_tls = free(), free()
@@ -157,6 +164,8 @@ def main():
     more = ["--connections-max", "40000", "--connections-per-address-max", "40000", "--idle-timeout", "600s"]
     if certificate and scenario != "reload":  # there octeliumctl comes again, and trusts the node's own CA
         more += ["--tls-certificate", certificate[0], "--tls-key", certificate[1]]
+    if scenario == "reload":
+        write_change(tls_port, directory, upstream)
     log = os.environ.get("ACCESS_LOG", "off")
     os.execv(os.path.join(BIN, "octelium-node"), command(data, port, tls_port, "--access-log", log, *more))
 
