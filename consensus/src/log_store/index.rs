@@ -5,8 +5,8 @@ use std::{collections::VecDeque, fs::File, io, ops::Range, os::unix::fs::FileExt
 use super::record;
 use crate::raft::{Entry, LogId, Vote};
 
-/// So many bytes of stored entries are also held in memory.
-const CACHED_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 16 << 20 };
+/// Entries of so many stored bytes are also held in memory. There they are decoded and take some six times as much.
+const CACHED_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 2 << 20 };
 
 /// Where a record is.
 #[derive(Debug, Clone)]

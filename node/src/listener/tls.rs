@@ -23,8 +23,8 @@ pub struct Tls {
 
 /// A connection, and what is spoken on it.
 pub struct Accepted {
-    /// The connection.
-    pub stream: TlsStream<Replayed<TcpStream>>,
+    /// The connection; boxed, so that futures that hand it on don't each hold room for it.
+    pub stream: Box<TlsStream<Replayed<TcpStream>>>,
     /// Whether it is for the control API, over HTTP/2.
     pub is_api: bool,
     /// Whether the caller chose HTTP/2.
@@ -57,7 +57,7 @@ impl Tls {
             let config = if is_api { &self.api } else { &self.services };
             let stream = start.into_stream(config.clone()).await?;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-            Ok(Accepted { stream, is_api, is_http2 })
+            Ok(Accepted { stream: Box::new(stream), is_api, is_http2 })
         };
         let timeout = || io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long");
         tokio::time::timeout(self.handshake_timeout, handshake).await.map_err(|_| timeout())?

@@ -295,7 +295,7 @@ async fn connection(server: Rc<Server>, stream: TcpStream, address: SocketAddr, 
     }
     match Box::pin(server.parts.tls.accept(io)).await {
         Ok(accepted) if accepted.is_api => Box::pin(api::serve(accepted.stream, handler, server.drain.clone())).await,
-        Ok(accepted) => Box::pin(serve(&server, accepted.stream, &handler, accepted.is_http2)).await,
+        Ok(accepted) => serve(&server, accepted.stream, &handler, accepted.is_http2).await,
         Err(error) => tracing::debug!(%error, client = %handler.peer.ip, "a TLS handshake failed"),
     }
 }
