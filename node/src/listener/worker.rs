@@ -140,7 +140,8 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
         id_high: uuid::Uuid::new_v4().as_u64_pair().0,
         id_low: Cell::new(0),
     });
-    let server = Rc::new(Server { proxy, parts, drain: Drain::default(), busy: Busy::default(), cut_off: CutOff::default() });
+    let server =
+        Rc::new(Server { proxy, parts, drain: Drain::default(), busy: Busy::default(), cut_off: CutOff::default() });
 
     let flusher = tokio::task::spawn_local({
         let access_log = access_log.clone();
