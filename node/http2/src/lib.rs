@@ -8,6 +8,7 @@
 //! A connection and all of its streams are one task of one thread. Memory is bounded by named [`Limits`]: a response's
 //! body is pulled only as fast as its caller gives window, and window is given back only for what a handler has taken.
 
+mod begun;
 mod client;
 mod frames;
 mod gauge;

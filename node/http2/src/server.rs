@@ -3,7 +3,6 @@
 //! One turn runs the streams that can go on, reads and handles all frames that are there, runs the streams that these
 //! began, and then sends everything at once.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,6 +19,7 @@ use octelium_http1::shared::Timer;
 use octelium_http1::{Drain, Handler, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::begun::Begun;
 use crate::gauge::{Answered, Flood, Gauge};
 use crate::limits::Limits;
 use crate::sending::Stop;
@@ -33,8 +33,6 @@ const LINGER_BYTES_MAX: usize = 256 << 10;
 const HEADER_LIST_SLACK: u32 = 2;
 /// Of a response that waits in `h2` for the connection's turn.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// Streams that are remembered after their end.
-const ENDED_MAX: usize = 256;
 
 /// Why a connection ended in the middle of something.
 #[derive(Debug, thiserror::Error)]
@@ -97,18 +95,14 @@ where
     let mut connection = handshake(wire, limits).await?;
     let pings = connection.ping_pong();
     let streams = FuturesUnordered::new();
-    let begin = |request, respond: h2::server::SendResponse<Bytes>| async move {
-        let id = respond.stream_id().as_u32();
-        (id, stream::answer(request, respond, handler, limits).await)
-    };
+    let begin = |request, respond| stream::answer(request, respond, handler, limits);
     let mut turns = Turns {
         connection,
         wire,
         gauge,
         limits,
         streams,
-        active: Vec::new(),
-        ended: VecDeque::new(),
+        begun_streams: Begun::default(),
         pings,
         phase: Phase::Open,
         waiting: Timer::default(),
@@ -213,10 +207,7 @@ struct Turns<'a, IO, F> {
     gauge: &'a Gauge,
     limits: &'a Limits,
     streams: FuturesUnordered<F>,
-    /// Ids of the streams that handlers work on.
-    active: Vec<u32>,
-    /// Ids of those that ended last; what `h2` has to say of them is no news.
-    ended: VecDeque<u32>,
+    begun_streams: Begun,
     pings: Option<PingPong>,
     phase: Phase,
     waiting: Timer,
@@ -233,7 +224,7 @@ struct Turns<'a, IO, F> {
 impl<IO, F> Turns<'_, IO, F>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    F: Future<Output = (u32, Result<(), Stop>)>,
+    F: Future<Output = Result<(), Stop>>,
 {
     /// GOAWAY, and finish what is under way.
     fn go_away(&mut self) {
@@ -245,7 +236,6 @@ where
     fn close(&mut self, reason: Reason, flood: Option<Flood>) {
         self.phase = Phase::Closing(flood);
         self.streams = FuturesUnordered::new();
-        self.active.clear();
         self.connection.abrupt_shutdown(reason);
     }
 
@@ -277,19 +267,7 @@ where
     }
 
     fn run_streams(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((id, _))) = self.streams.poll_next_unpin(cx) {
-            if let Some(at) = self.active.iter().position(|active| *active == id) {
-                self.active.swap_remove(at);
-            }
-            self.end(id);
-        }
-    }
-
-    fn end(&mut self, id: u32) {
-        if self.ended.len() >= ENDED_MAX {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(id);
+        while let Poll::Ready(Some(_)) = self.streams.poll_next_unpin(cx) {}
     }
 
     /// Handles all frames that are there; ready at the connection's end.
@@ -306,7 +284,7 @@ where
             match ready!(self.connection.poll_accept(cx)) {
                 Some(Ok((request, respond))) => {
                     self.was_used = true;
-                    self.active.push(respond.stream_id().as_u32());
+                    self.begun_streams.begin(respond.stream_id().as_u32());
                     self.streams.push(begin(request, respond));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(error)),
@@ -333,12 +311,11 @@ where
 
     /// What `h2` found malformed or far too large never became a request.
     fn tell_faulted<H: Handler>(&mut self, handler: &H) {
-        let gauge = self.gauge;
-        gauge.answered(|Answered { stream, is_reset }| {
-            if self.active.contains(&stream) || self.ended.contains(&stream) {
+        let begun = &mut self.begun_streams;
+        self.gauge.answered(|Answered { stream, is_reset }| {
+            if !begun.is_news(stream) {
                 return;
             }
-            self.end(stream);
             let (status, reason) = match is_reset {
                 true => (StatusCode::BAD_REQUEST, "request breaks HTTP/2's rules"),
                 false => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header list is far too long"),

@@ -227,6 +227,12 @@ async fn a_wrong_change_is_refused_as_a_whole_and_says_where() {
             "spec.dynamicConfig.rules[0].configName",
             "two",
         ),
+        (
+            "an expression that makes no configuration",
+            svc(json!({ "dynamicConfig": { "rules": [{ "condition": { "matchAny": true }, "eval": "'two'" }] } })),
+            "spec.dynamicConfig.rules[0].eval",
+            "must make a map, and this is string",
+        ),
     ] {
         let text =
             manifest::text(&[workload("alice"), document, service("there", "http://changed.example", json!({}))]);

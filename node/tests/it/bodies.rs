@@ -30,6 +30,8 @@ async fn a_rule_reads_the_json_body_and_the_upstream_gets_the_same_bytes() {
     cluster.api.apply(&[service("svc", &upstream.url(), only(&[rule("ALLOW", ADULT)]))]).await;
     let token = cluster.api.caller("alice").await;
     let deep = format!("{}1{}", r#"{"a":"#.repeat(200), "}".repeat(200));
+    // Above what a worker parses itself.
+    let large = |rest: &str| format!(r#"{{"x": "{}", "age": 19{rest}}}"#, "x".repeat(200 << 10)).into_bytes();
     let utf16: Vec<u8> = r#"{"age":19}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (what, body, expected) in [
         ("enough", br#"{"age": 19,  "name":"\u00e9" }"#.to_vec(), (200, "")),
@@ -46,6 +48,8 @@ async fn a_rule_reads_the_json_body_and_the_upstream_gets_the_same_bytes() {
         ("broken", br#"{"age": 19"#.to_vec(), (400, "BODY_INVALID")),
         ("with more behind", br#"{"age": 19}{"age": 1}"#.to_vec(), (400, "BODY_INVALID")),
         ("deep", deep.into_bytes(), (400, "BODY_INVALID")),
+        ("large", large(""), (200, "")),
+        ("large, and twice", large(r#", "age": 1"#), (400, "BODY_INVALID")),
         ("not UTF-8", b"{\"age\": 19, \"x\": \"\xff\"}".to_vec(), (400, "BODY_INVALID")),
         ("UTF-16", utf16, (400, "BODY_INVALID")),
     ] {

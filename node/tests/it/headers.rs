@@ -119,10 +119,10 @@ async fn an_expression_that_makes_no_value_stops_the_request() {
         (add("addRequestHeaders", r#"ctx.request.http.headers["x-absent"]"#), "no such key"),
         (add("addResponseHeaders", r#"ctx.request.http.headers["x-absent"]"#), "no such key"),
         (add("addRequestHeaders", "ctx.user.spec.attrs.team"), "no such key"),
-        (add("addRequestHeaders", "1 + 1"), "makes int, not a string"),
-        (add("addRequestHeaders", "ctx.user.metadata.name == 'alice'"), "makes bool, not a string"),
-        (add("addRequestHeaders", "ctx.user"), "makes map, not a string"),
-        (add("addRequestHeaders", "[ctx.user.metadata.name]"), "makes list, not a string"),
+        (add("addRequestHeaders", "dyn(1 + 1)"), "makes int, not a string"),
+        (add("addRequestHeaders", "dyn(ctx.user.metadata.name == 'alice')"), "makes bool, not a string"),
+        (add("addRequestHeaders", "dyn(ctx.user)"), "makes map, not a string"),
+        (add("addRequestHeaders", "dyn([ctx.user.metadata.name])"), "makes list, not a string"),
         (add("addRequestHeaders", "string(1 / (size(ctx.user.metadata.name) - 5))"), "division by zero"),
         (add("addRequestHeaders", r#""a\r\nX-Octelium-Auth: b""#), "printable ASCII"),
         (add("addResponseHeaders", r#""a\nb""#), "printable ASCII"),
@@ -136,7 +136,7 @@ async fn an_expression_that_makes_no_value_stops_the_request() {
         (host(r#""a b""#), "not a host"),
         (host(r#""user@host""#), "not a host"),
         (host(r#""host/path""#), "not a host"),
-        (host("7"), "makes int, not a string"),
+        (host("dyn(7)"), "makes int, not a string"),
     ] {
         cluster.api.apply(&[with_header(&upstream.url(), header.clone())]).await;
         let refused = cluster.call(&get("svc", "/").token(&token)).await;
@@ -206,6 +206,12 @@ async fn rules_that_can_not_work_are_refused() {
             "1:5",
         ),
         (json!({ "addResponseHeaders": [{ "key": "X-A", "eval": "1 +" }] }), "addResponseHeaders[0].eval", ""),
+        (
+            json!({ "addRequestHeaders": [{ "key": "X-A", "eval": "size(ctx.user.metadata.name)" }] }),
+            "addRequestHeaders[0].eval",
+            "must make a string, and this is int",
+        ),
+        (json!({ "host": { "eval": "7" } }), "host.eval", "must make a string, and this is int"),
         (json!({ "host": { "eval": "nothing.known" } }), "host.eval", ""),
         (json!({ "host": { "value": "a/b" } }), "host.value", "not a host"),
         (json!({ "removeResponseHeaders": ["Server"] }), "removeResponseHeaders[0]", "the gateway itself"),
