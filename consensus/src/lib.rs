@@ -10,21 +10,25 @@ pub mod error;
 pub mod replica;
 pub mod seal;
 pub mod state;
+pub mod transport;
 
 mod directory;
 mod durable;
 mod form;
+mod forward;
+mod group;
 mod log_store;
-mod network;
 mod raft;
 mod snapshot;
 mod state_machine;
 #[cfg(test)]
 mod testing;
 mod vote;
+mod voters;
 
 pub use command::{Command, Expected, Outcome, Requirement, Write};
 pub use error::Error;
-pub use replica::{Options, Replica};
+pub use group::{Member, drained_key};
+pub use replica::{Options, Peers, Replica, Start};
 pub use seal::SealingKey;
 pub use state::{Change, State, Stored};
