@@ -27,6 +27,7 @@ mod vote;
 mod voters;
 
 pub use command::{Command, Expected, Outcome, Requirement, Write};
+pub use directory::peek;
 pub use error::Error;
 pub use group::{Member, drained_key};
 pub use replica::{Options, Peers, Replica, Start};

@@ -14,6 +14,7 @@ mod draft;
 mod grpc;
 mod list;
 mod lock;
+pub mod nodes;
 pub mod oauth2;
 mod plan;
 mod random;
