@@ -6,7 +6,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -107,6 +107,9 @@ pub(crate) struct Inner {
     pub changing: tokio::sync::Mutex<()>,
     /// One snapshot is received at a time.
     pub receiving: tokio::sync::Mutex<()>,
+    /// The log index by which requests are decided; see [`Replica::decides_by`].
+    pub decided: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    pub started: std::time::Instant,
     start: Start,
     state: watch::Sender<Arc<State>>,
     storage: Arc<log_store::Shared>,
@@ -163,7 +166,9 @@ impl Replica {
         let (node_id, lock) = (directory.node_id(), directory.lock());
         let state = watch::Sender::new(Arc::new(State::default()));
         let machine = StateMachine::new(snapshots.clone(), state.clone());
-        let network = Network { link: options.peers.as_ref().map(|peers| peers.link.clone()) };
+        let known = Arc::new(OnceLock::new());
+        let link = options.peers.as_ref().map(|peers| peers.link.clone());
+        let network = Network { link, raft: known.clone() };
         let raft = match Raft::new(node_id, Arc::new(config(&options)), network, log.store, machine).await {
             Ok(raft) => raft,
             Err(error) => {
@@ -171,6 +176,7 @@ impl Replica {
                 return Err(fatal(error));
             }
         };
+        known.set(raft.clone()).ok(); // nobody else sets it
         Ok(Self {
             inner: Arc::new(Inner {
                 raft,
@@ -179,6 +185,8 @@ impl Replica {
                 permits: Semaphore::new(IN_FLIGHT_MAX),
                 changing: tokio::sync::Mutex::new(()),
                 receiving: tokio::sync::Mutex::new(()),
+                decided: OnceLock::new(),
+                started: std::time::Instant::now(),
                 start: options.start,
                 state,
                 storage: log.shared,
@@ -262,6 +270,7 @@ impl Replica {
                 Err(Error::NotLeader | Error::Behind { .. } | Error::Unknown) => {}
                 Err(error) => return Err(error),
             }
+            self.announce_address().await;
             if said.elapsed() >= SAY_EVERY {
                 said = std::time::Instant::now();
                 let voters = self.inner.raft.voter_ids().count();

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io::{self, Write},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use openraft::{
     BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2,
     alias::SnapshotOf,
+    async_runtime::WatchReceiver,
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
     raft::{
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 use super::{Link, LinkError, Method, Parts, whole, wire};
 use crate::{
-    raft::{TypeConfig, Vote},
+    raft::{Raft, TypeConfig, Vote},
     snapshot,
     state::State,
 };
@@ -39,19 +40,26 @@ const PARTS_WAITING: usize = 4;
 pub struct Network {
     /// Carries requests.
     pub link: Option<Arc<dyn Link>>,
+    /// Knows where nodes are now, once it is there itself: openraft goes on with the ways that it has when one moves.
+    pub raft: Arc<OnceLock<Raft>>,
 }
 
 /// The way to one peer.
 pub struct Peer {
     id: u64,
+    /// Where it was when the way was made.
     address: String,
     link: Option<Arc<dyn Link>>,
+    raft: Arc<OnceLock<Raft>>,
 }
 
 impl Peer {
     async fn ask(&self, method: Method, request: Parts, within: Duration) -> Result<Bytes, LinkError> {
         match &self.link {
-            Some(link) => link.call(self.id, &self.address, method, request, within).await,
+            Some(link) => {
+                let now = self.raft.get().and_then(|raft| address(raft, self.id));
+                link.call(self.id, now.as_ref().unwrap_or(&self.address), method, request, within).await
+            }
             None => Err(LinkError::Unreachable {
                 node: self.id,
                 address: self.address.clone(),
@@ -69,6 +77,13 @@ impl Peer {
     }
 }
 
+fn address(raft: &Raft, id: u64) -> Option<String> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let mut nodes = metrics.membership_config.nodes();
+    nodes.find(|(node, _)| **node == id).map(|(_, node)| node.addr.clone())
+}
+
 fn unreadable(reason: String) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::from_string(reason))
 }
@@ -77,7 +92,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
-        Peer { id: target, address: node.addr.clone(), link: self.link.clone() }
+        Peer { id: target, address: node.addr.clone(), link: self.link.clone(), raft: self.raft.clone() }
     }
 }
 
@@ -179,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_cannot_be_asked_grants_nothing() {
-        let mut peer = Network { link: None }.new_client(9, &BasicNode::new("")).await;
+        let mut peer = Network { link: None, raft: Arc::default() }.new_client(9, &BasicNode::new("")).await;
         let request = || VoteRequest::new(Vote::new(3, 1), None);
         let option = || RPCOption::new(Duration::from_secs(1));
         let answers = [
