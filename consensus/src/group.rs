@@ -242,7 +242,11 @@ impl Replica {
             };
             match changed {
                 wire::Changed { refused: Some(reason), .. } => return Err(Error::Members { reason }),
-                wire::Changed { not_leader: false, .. } => return Ok(()),
+                wire::Changed { not_leader: false, .. } => {
+                    // Whoever asked sees it here; if not in time, it is done all the same.
+                    self.confirm().await.ok();
+                    return Ok(());
+                }
                 _ if Instant::now() >= deadline => return Err(Error::NotLeader),
                 _ => sleep(Duration::from_millis(100)).await,
             }

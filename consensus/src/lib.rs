@@ -19,6 +19,7 @@ mod forward;
 mod group;
 mod log_store;
 mod raft;
+mod recover;
 mod snapshot;
 mod state_machine;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use command::{Command, Expected, Outcome, Requirement, Write};
 pub use directory::peek;
 pub use error::Error;
 pub use group::{Member, Status, drained_key};
+pub use recover::{Recovered, recover};
 pub use replica::{Options, Peers, Replica, Start};
 pub use seal::SealingKey;
 pub use state::{Change, State, Stored};

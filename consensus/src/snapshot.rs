@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::RwLock;
 use prost::Message;
+use tokio::sync::MutexGuard;
 
 use crate::{
     durable,
@@ -55,11 +56,21 @@ impl Snapshots {
 
     /// Makes a snapshot the newest one: durable on return. An older one than the present is dropped.
     pub async fn save(&self, meta: SnapshotMeta, state: State) -> io::Result<()> {
-        let this = self.clone();
         let lock = self.inner.writing.lock().await;
         if self.inner.newest.read().as_ref().is_some_and(|(newest, _)| newest.last_log_id >= meta.last_log_id) {
             return Ok(());
         }
+        self.replace(lock, meta, state).await
+    }
+
+    /// The same, whatever the present one is.
+    pub async fn save_over(&self, meta: SnapshotMeta, state: State) -> io::Result<()> {
+        let lock = self.inner.writing.lock().await;
+        self.replace(lock, meta, state).await
+    }
+
+    async fn replace(&self, lock: MutexGuard<'_, Arc<File>>, meta: SnapshotMeta, state: State) -> io::Result<()> {
+        let this = self.clone();
         let work = move || {
             durable::replace_with(&this.inner.disk, &this.inner.path, |file| {
                 write(&this.inner.disk, file, &meta, &state)

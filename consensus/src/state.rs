@@ -110,6 +110,12 @@ impl State {
         hash
     }
 
+    /// Removes keys by their names.
+    pub(crate) fn forget_keys(&mut self, forget: impl Fn(&str) -> bool) {
+        self.keys =
+            self.keys.iter().filter(|(name, _)| !forget(name)).map(|(name, key)| (name.clone(), key.clone())).collect();
+    }
+
     /// Notes an entry that changes nothing here.
     pub(crate) fn advance(&mut self, index: u64) {
         self.index = index;

@@ -13,10 +13,15 @@ pub mod tls;
 pub mod token;
 mod wiped;
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
-use octelium_consensus::{Options, Peers, Replica, Start};
+use octelium_consensus::{Options, Peers, Recovered, Replica, Start};
 use octelium_control::Control;
 use parking_lot::Mutex;
 
@@ -132,7 +137,7 @@ impl Entering {
     /// If the cluster's keys can't be made or opened.
     pub async fn complete(self, server: Option<Server>, replica: &Replica, control: &Control) -> Result<Membership> {
         let node = replica.node_id();
-        if self.identity.is_none() {
+        if join::from_state(control, node)?.is_none() {
             control.keep_keys(&authority::generate()?).await?;
         }
         let has_joined = self.has_joined();
@@ -184,6 +189,22 @@ impl Membership {
 fn fresh(control: &Control, node: u64, has_joined: bool) -> Result<Identity> {
     let identity = join::from_state(control, node)?.context("the keys of the cluster's nodes can't be opened")?;
     Ok(Identity { has_joined, ..identity })
+}
+
+/// Makes one data directory, of whose cluster a majority is lost for good, a cluster of its own. Nodes of the old cluster that
+/// come back are strangers to it.
+///
+/// # Errors
+/// If the directory is in use or damaged.
+pub async fn recover(data_dir: &Path) -> Result<Recovered> {
+    let options = Options::new(data_dir.join("raft"));
+    let recovered = octelium_consensus::recover(&options, octelium_control::nodes::is_of_nodes).await?;
+    match std::fs::remove_dir_all(data_dir.join("cluster")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("removing the old certificate")
+        }
+        _ => Ok(recovered),
+    }
 }
 
 /// Lets another node lead before this one stops, if there is one that can.

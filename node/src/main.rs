@@ -2,10 +2,13 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use octelium_node::{
-    cluster::door::{self, Token as Created},
+    cluster::{
+        self,
+        door::{self, Token as Created},
+    },
     config::{Config, Settings, parse_duration},
     node::Node,
     quickstart,
@@ -33,6 +36,8 @@ enum Command {
     /// Make tokens with which other nodes join
     #[command(subcommand)]
     Token(Token),
+    /// Begin anew with one data directory when most nodes of its cluster are lost for good
+    Recover(Recover),
     /// Start a node with a demo upstream, for a first look: everything under ./octelium-data
     Quickstart(quickstart::Options),
 }
@@ -53,6 +58,15 @@ struct CreateToken {
 }
 
 #[derive(Args)]
+struct Recover {
+    /// The other nodes are stopped and won't start again with the data that they have
+    #[arg(long)]
+    others_are_gone: bool,
+    #[command(flatten)]
+    file: WithFile,
+}
+
+#[derive(Args)]
 struct WithFile {
     /// YAML file with settings; environment variables and flags win over it
     #[arg(long, env = "OCTELIUM_NODE_CONFIG", value_name = "FILE")]
@@ -65,6 +79,11 @@ impl WithFile {
     fn check(self) -> Result<Config> {
         let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
         self.settings.over(file).check()
+    }
+
+    fn data_dir(self) -> Result<PathBuf> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        Ok(self.settings.over(file).data_dir())
     }
 }
 
@@ -94,13 +113,14 @@ fn run(command: Command) -> Result<()> {
                     node = Box::pin(Node::start(&config)) => node?,
                     () = signals.either() => return Ok(()),
                 };
-                until_stopped(signals, node).await
+                until_stopped(signals, vec![node]).await
             })
         }
         Command::Token(Token::Create(create)) => create_token(create),
+        Command::Recover(options) => recover(options),
         Command::Quickstart(options) => in_runtime(&options.log.clone(), async move {
             let signals = Signals::listen()?;
-            quickstart::run(options, |node| until_stopped(signals, node)).await
+            quickstart::run(options, |nodes| until_stopped(signals, nodes)).await
         }),
     }
 }
@@ -144,8 +164,7 @@ impl Signals {
 fn create_token(create: CreateToken) -> Result<()> {
     let ttl = parse_duration(&create.ttl).filter(|ttl| ttl.as_secs() >= 1 && ttl.as_secs() <= 7 * 86_400);
     let ttl = ttl.with_context(|| format!("ttl: `{}` is not a duration from 1s to 168h, like 10m", create.ttl))?;
-    let settings = create.file.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-    let data_dir = create.file.settings.over(settings).data_dir();
+    let data_dir = create.file.data_dir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Created { token, address } = runtime.block_on(door::create_token(&data_dir, ttl))?;
     println!("{}@{address}", *token);
@@ -153,19 +172,41 @@ fn create_token(create: CreateToken) -> Result<()> {
     Ok(())
 }
 
-async fn until_stopped(signals: Signals, node: Node) -> Result<()> {
+fn recover(options: Recover) -> Result<()> {
+    let data_dir = options.file.data_dir()?;
+    if !options.others_are_gone {
+        bail!(
+            "recover makes {} a cluster of its own, and what other nodes had beyond it is lost: as long as most of them can come \
+             back, start them instead. If they can't: stop all of them, copy this directory, and say --others-are-gone",
+            data_dir.display()
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let found = runtime.block_on(cluster::recover(&data_dir))?;
+    println!(
+        "Node {:016x} is a cluster of its own now, with all {} entries of its log; its cluster had {} nodes.",
+        found.node, found.index, found.members
+    );
+    if found.undecided > 0 {
+        println!("The last {} of them may not have been decided by the old cluster. They are kept.", found.undecided);
+    }
+    println!("Start it as usual, and let new nodes join: each with an empty data directory.");
+    Ok(())
+}
+
+async fn until_stopped(signals: Signals, nodes: Vec<Node>) -> Result<()> {
     let Signals { mut interrupt, mut terminate } = signals;
     let failure = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        failure = node.failed() => Some(failure),
+        (failure, ..) = futures_util::future::select_all(nodes.iter().map(|node| Box::pin(node.failed()))) => Some(failure),
     };
     if let Some(failure) = failure {
         // The log can't be trusted to close: what was acknowledged is on disk already.
         return Err(failure);
     }
     tokio::select! {
-        stopped = node.stop() => stopped,
+        stopped = Node::stop_all(nodes) => stopped,
         _ = interrupt.recv() => Err(anyhow::anyhow!("stopped at once by a second signal")),
     }
 }

@@ -206,6 +206,26 @@ impl Node {
         if self.membership.is_some() {
             cluster::step_down(&self.replica).await;
         }
+        self.close().await
+    }
+
+    /// The same for all nodes of this process, none of which takes over from another.
+    ///
+    /// # Errors
+    /// Those of the first that fails.
+    pub async fn stop_all(mut nodes: Vec<Self>) -> Result<()> {
+        match (nodes.pop(), nodes.is_empty()) {
+            (None, _) => Ok(()),
+            (Some(node), true) => node.stop().await,
+            (Some(node), false) => {
+                nodes.push(node);
+                let closing = futures_util::future::join_all(nodes.into_iter().map(|node| Box::pin(node.close())));
+                closing.await.into_iter().collect()
+            }
+        }
+    }
+
+    async fn close(self) -> Result<()> {
         self.draining.send_replace(true);
         let workers = self.workers;
         let ended = tokio::task::spawn_blocking(move || workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! A first look: one node, a demo upstream, the files of `docs/quickstart/`, and what to type next.
+//! A first look: a node or a small cluster, a demo upstream, the files of `docs/quickstart/`, and what to type next.
 
 mod upstream;
 
@@ -6,6 +6,8 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    cluster::door::{self, Token},
     config::{Config, Settings},
     node::{Node, ROOT_TOKEN, write},
 };
@@ -32,6 +35,9 @@ use crate::{
 /// Names below `localhost` are this machine, everywhere (RFC 6761 §6.3).
 const DOMAIN: &str = "octelium.localhost";
 const CREDENTIAL: &str = "build-bot-oauth2";
+/// Where nodes meet: so many ports above those for callers.
+const CLUSTER_PORTS: u16 = 100;
+const JOIN_WITHIN: Duration = Duration::from_secs(60);
 const UPSTREAM_HOST: &str = "demo-upstream.internal";
 
 const FILES: [(&str, &str); 3] = [
@@ -46,6 +52,9 @@ pub struct Options {
     /// Port on 127.0.0.1
     #[arg(long, env = "OCTELIUM_NODE_QUICKSTART_PORT", default_value_t = 8443)]
     pub port: u16,
+    /// Nodes of the cluster, all in this process; the others listen on the ports after the first one's
+    #[arg(long, env = "OCTELIUM_NODE_QUICKSTART_NODES", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
+    pub nodes: u16,
     /// Directory for everything that is kept
     #[arg(long, env = "OCTELIUM_NODE_DATA_DIR", default_value = "octelium-data", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -68,33 +77,87 @@ struct Client {
 /// What can't be started or applied.
 pub async fn run<F: Future<Output = Result<()>>>(
     options: Options,
-    until_stopped: impl FnOnce(Node) -> F,
+    until_stopped: impl FnOnce(Vec<Node>) -> F,
 ) -> Result<()> {
     let upstream = upstream::start(&token()?).context("starting the demo upstream")?;
-    let config = config(&options, upstream)?;
-    let node = Node::start(&config).await?;
+    let config = config(&options, upstream, 0)?;
+    let nodes = start(&options, &config, upstream).await?;
+    let node = nodes.first().context("the quickstart has a node")?;
     let port = node.addresses.first().context("the quickstart listens somewhere")?.address.port();
     let home = config.data_dir.join("client");
-    make_home(&home, &config.data_dir, &node, port)?;
-    let changed = apply(&node).await?;
-    let client = client(&node, &home).await?;
+    make_home(&home, &config.data_dir, node, port)?;
+    let changed = apply(node).await?;
+    let client = client(node, &home).await?;
     explain(&config, &home, port, &client, changed);
-    until_stopped(node).await
+    explain_nodes(&nodes);
+    until_stopped(nodes).await
 }
 
-fn config(options: &Options, upstream: SocketAddr) -> Result<Config> {
+/// The nodes, the first one first. Who is a member starts beside it, since a cluster needs most of its nodes; who isn't joins.
+async fn start(options: &Options, first: &Config, upstream: SocketAddr) -> Result<Vec<Node>> {
+    let mut members = vec![first.clone()];
+    let mut new = Vec::new();
+    for number in 1..options.nodes {
+        let config = config(options, upstream, number)?;
+        let is_member = config.data_dir.join("cluster/membership.json").exists();
+        if is_member { &mut members } else { &mut new }.push(config);
+    }
+    let mut nodes =
+        futures_util::future::try_join_all(members.iter().map(|config| Box::pin(Node::start(config)))).await?;
+    for mut config in new {
+        let Token { token, address } = door::create_token(&first.data_dir, JOIN_WITHIN).await?;
+        if let Some(cluster) = &mut config.cluster {
+            cluster.join = Some(Arc::new(format!("{}@{address}", *token).parse()?));
+        }
+        nodes.push(Box::pin(Node::start(&config)).await?);
+    }
+    Ok(nodes)
+}
+
+/// The first node has the directory itself, the others have one each below it.
+fn config(options: &Options, upstream: SocketAddr, number: u16) -> Result<Config> {
+    let port = |of_first: u16| {
+        let port = of_first.checked_add(number);
+        port.with_context(|| format!("port: {} leaves no room for {} nodes", options.port, options.nodes))
+    };
+    let own = |port: u16| if options.port == 0 { 0 } else { port };
+    let data_dir = std::path::absolute(&options.data_dir)?;
+    let data_dir = if number == 0 { data_dir } else { data_dir.join(format!("node-{}", number + 1)) };
+    let https = own(port(options.port)?);
+    let cluster = own(port(options.port.saturating_add(CLUSTER_PORTS))?);
     let settings = Settings {
         domain: Some(DOMAIN.to_owned()),
-        data_dir: Some(std::path::absolute(&options.data_dir)?),
-        listen: Some(vec![format!("https://127.0.0.1:{}", options.port)]),
+        access_log: Some(data_dir.join("access.log").display().to_string()),
+        data_dir: Some(data_dir),
+        listen: Some(vec![format!("https://127.0.0.1:{https}")]),
         public_url: Some(format!("https://{DOMAIN}:{}", options.port)),
-        access_log: Some(std::path::absolute(options.data_dir.join("access.log"))?.display().to_string()),
+        workers: (options.nodes > 1).then_some(1),
+        cluster_listen: (options.nodes > 1).then(|| format!("127.0.0.1:{cluster}")),
         drain_timeout: Some("5s".to_owned()),
         resolve: Some(vec![format!("{UPSTREAM_HOST}={upstream}")]),
         log: Some(options.log.clone()),
         ..Settings::default()
     };
     settings.check()
+}
+
+/// What to do with more nodes than one.
+fn explain_nodes(nodes: &[Node]) {
+    if nodes.len() < 2 {
+        return;
+    }
+    let addresses: Vec<_> =
+        nodes.iter().flat_map(|node| &node.addresses).map(|listen| listen.address.to_string()).collect();
+    println!(
+        r"
+The cluster has {} nodes, which listen on {}; any of them serves all of this.
+
+  octeliumctl cluster status
+  octeliumctl --address {} get service",
+        nodes.len(),
+        addresses.join(", "),
+        addresses.last().map_or("", String::as_str),
+    );
 }
 
 /// The demo upstream's own token, as the file gives it to the gateway.

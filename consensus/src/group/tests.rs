@@ -281,6 +281,38 @@ async fn a_leader_hands_over_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_directory_is_enough_to_begin_anew() {
+    let mut cluster = Cluster::of(3).await;
+    let key = |name: &str| command(vec![crate::Write::PutKey { name: name.to_owned(), sealed: vec![1] }]);
+    for command in [put("kept"), key("old/a"), key("kept")] {
+        within(cluster.replicas[&0].propose(command)).await.unwrap();
+    }
+    within(cluster.replicas[&1].confirm()).await.unwrap();
+    let options = cluster.options(1, Start::Join);
+    let refused = crate::recover(&options, |_| false).await.unwrap_err().to_string();
+    assert!(refused.contains("in use by another process"), "{refused}");
+    for number in 0..3 {
+        cluster.stop(number).await;
+    }
+    let recovered = within(crate::recover(&options, |name| name.starts_with("old/"))).await.unwrap();
+    assert_eq!(recovered.members, 3);
+
+    cluster.restart(1).await;
+    let survivor = cluster.replicas[&1].clone();
+    assert!(
+        has(&survivor, "kept") && survivor.state().key("kept").is_some() && survivor.state().key("old/a").is_none()
+    );
+    assert_eq!(survivor.known_members().len(), 1);
+    within(survivor.propose(put("anew"))).await.unwrap();
+    let joined = cluster.join().await;
+    assert!(has(&cluster.replicas[&joined], "anew"));
+
+    let empty = tempfile::tempdir().unwrap();
+    let refused = crate::recover(&Options::new(empty.path()), |_| false).await.unwrap_err().to_string();
+    assert!(refused.contains("holds no log"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_node_would_send_is_refused_and_changes_nothing() {
     let cluster = Cluster::of(1).await;
     let replica = &cluster.replicas[&0];

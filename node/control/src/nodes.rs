@@ -21,7 +21,7 @@ const JOIN_PREFIX: &str = "join/";
 const TOKENS_MAX: usize = 256;
 
 /// Whether a key of the cluster belongs to this cluster's nodes alone, and so to no backup.
-pub(crate) fn is_of_nodes(name: &str) -> bool {
+pub fn is_of_nodes(name: &str) -> bool {
     ["nodes/", JOIN_PREFIX, "drained/"].iter().any(|prefix| name.starts_with(prefix))
 }
 

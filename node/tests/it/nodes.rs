@@ -180,6 +180,33 @@ async fn nobody_is_taken_in_without_a_good_token() {
     drop(joined);
 }
 
+/// The founder is lost, and the one who only followed has all that is needed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_node_begins_anew_when_told_so() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let mut founder = Member::start(&[]).await;
+    let invitation = founder.invitation("10m").await;
+    let mut other = Member::start(&["--join", &invitation]).await;
+    let api = founder.api(&founder).await;
+    api.apply(&[workload("kept")]).await;
+    assert!(has(&other.api(&founder).await, "kept").await);
+    founder.process.take().unwrap().kill().await;
+    other.process.take().unwrap().kill().await;
+
+    let data = other.data().display().to_string();
+    let asked = run(&["recover", "--data-dir", &data]).await;
+    assert!(asked.code == Some(1) && asked.errors.contains("--others-are-gone"), "{asked:?}");
+    let done = run(&["recover", "--data-dir", &data, "--others-are-gone"]).await;
+    assert!(done.code == Some(0) && done.out.contains("its cluster had 2 nodes"), "{done:?}");
+    other.restart(&[]).await;
+    let api = other.api(&founder).await;
+    assert!(has(&api, "kept").await);
+    assert_eq!(nodes(&api).await.nodes.len(), 1);
+    let again = other.invitation("10m").await;
+    let third = Member::start(&["--join", &again]).await;
+    assert!(has(&third.api(&founder).await, "kept").await);
+}
+
 /// What a stranger says to the door of a node changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_get_no_further_than_the_door() {
