@@ -33,7 +33,11 @@ impl Replica {
     /// # Errors
     /// [`Error::Invalid`] and [`Error::NotLeader`] changed nothing. After the others the outcome is unknown; a command with a
     /// request id can be proposed again.
-    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+    pub async fn propose(&self, mut command: Command) -> Result<Outcome, Error> {
+        if self.inner.peers.is_some() && command.request_id.is_empty() && !command.writes.is_empty() {
+            // So that it can be tried again when a leader is lost while it is under way.
+            command.request_id = uuid::Uuid::new_v4().to_string();
+        }
         let proposal = Proposal::new(command)?;
         let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
         let has_id = !proposal.command.request_id.is_empty();

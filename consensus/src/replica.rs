@@ -217,10 +217,13 @@ impl Replica {
             })?;
             self.note_first_entry()?;
         }
-        if self.is_alone() {
+        if self.is_alone().await? {
             // Nobody else can lead: there is nothing to wait for.
             raft.trigger().elect(false).await.map_err(fatal)?;
             tokio::time::timeout(LEADER_WITHIN, self.lead()).await.map_err(|_| Error::NoLeader(LEADER_WITHIN))??;
+        } else if self.inner.peers.is_none() {
+            let reason = "this node belongs to a cluster of several: set clusterListen, where they connect".to_owned();
+            return Err(Error::Members { reason });
         } else {
             self.catch_up().await?;
         }
@@ -239,10 +242,12 @@ impl Replica {
         if directory.initialized() { Ok(()) } else { directory.set_initialized(&self.inner.disk) }
     }
 
-    /// Whether this node is the only voter.
-    fn is_alone(&self) -> bool {
-        let mut voters = self.inner.raft.voter_ids().peekable();
-        voters.peek().is_some() && voters.all(|id| id == self.inner.node_id)
+    /// Whether this node is the only voter. Raft's own state is asked: what it publishes may be late.
+    async fn is_alone(&self) -> Result<bool, Error> {
+        let voters =
+            self.inner.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect::<Vec<_>>());
+        let voters = voters.await.map_err(fatal)?;
+        Ok(voters == [self.inner.node_id])
     }
 
     /// Waits until this node leads and has applied all that was committed before.

@@ -62,17 +62,20 @@ pub struct Node {
 /// Expiry is enforced at use; this only clears away what has expired.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
-async fn sweep(control: Control, membership: Option<Arc<Membership>>, node: u64) {
+async fn sweep(control: Control, membership: Option<Arc<Membership>>, replica: Replica) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     tick.tick().await; // the first one is immediate
     loop {
         tick.tick().await;
-        match control.sweep().await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "expired Sessions and Credentials were removed"),
-            Err(error) => tracing::warn!(%error, "what has expired can't be removed now"),
+        // One node is enough.
+        if replica.is_leader() {
+            match control.sweep().await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "expired Sessions and Credentials were removed"),
+                Err(error) => tracing::warn!(%error, "what has expired can't be removed now"),
+            }
         }
-        if let Some(Err(error)) = membership.as_ref().map(|membership| membership.renew(&control, node)) {
+        if let Some(Err(error)) = membership.as_ref().map(|membership| membership.renew(&control, replica.node_id())) {
             tracing::error!(error = %format!("{error:#}"), "this node's certificate can't be made anew");
         }
     }
@@ -168,7 +171,7 @@ impl Node {
             workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
         }
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
-        let sweeper = tokio::spawn(sweep(control.clone(), membership.clone(), replica.node_id()));
+        let sweeper = tokio::spawn(sweep(control.clone(), membership.clone(), replica.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
         Ok(Self {
             addresses,

@@ -317,17 +317,20 @@ async fn what_no_node_would_send_is_refused_and_changes_nothing() {
     let cluster = Cluster::of(1).await;
     let replica = &cluster.replicas[&0];
     let before = replica.state().hash();
-    for method in
-        Method::ALL.into_iter().filter(|method| !matches!(method, Method::Confirm | Method::Members | Method::Status))
-    {
+    for method in Method::ALL {
         for bytes in [&b"\xff"[..], b"", b"\x0a\x00", &[0x0a; 300], b"\x0a\x06\x08\x7f\x10\x05\x18\x01"] {
             let parts = vec![Ok(bytes::Bytes::copy_from_slice(bytes))];
             let request = Box::pin(futures_util::stream::iter(parts));
             let answer = within(replica.answer(7, method, request)).await;
-            // Their refusal is an answer.
-            let answers = matches!(method, Method::Propose | Method::Change);
-            assert!(answers || answer.is_err(), "{method:?} {bytes:?}: {answer:?}");
+            assert!(answer.is_err(), "{method:?} {bytes:?}: {answer:?}");
         }
+    }
+    // Nor from a member.
+    for bytes in [&b"\xff"[..], &[0x0a; 300]] {
+        let request = Box::pin(futures_util::stream::iter(vec![Ok(bytes::Bytes::copy_from_slice(bytes))]));
+        let answer = within(replica.answer(replica.node_id(), Method::Propose, request)).await.unwrap();
+        let told: wire::Proposed = wire::message(&answer).unwrap();
+        assert!(matches!(told.result(), Err(Error::Invalid { .. })));
     }
     let forged = wire::ask_vote(&openraft::raft::VoteRequest::new(crate::raft::Vote::new(99, 8), None));
     let request = Box::pin(futures_util::stream::iter(vec![Ok(forged.into())]));

@@ -25,6 +25,7 @@ impl Replica {
     /// # Errors
     /// [`Error::Invalid`] if the request is malformed or not that node's to make; else what keeps this node from answering.
     pub async fn answer(&self, from: u64, method: Method, request: Arriving) -> Result<Bytes, Error> {
+        self.is_for(from, method)?;
         let answer = match method {
             Method::Snapshot => self.answer_snapshot(from, request).await?,
             _ => {
@@ -33,6 +34,20 @@ impl Replica {
             }
         };
         Ok(answer.into())
+    }
+
+    /// Raft itself deals with whoever sends its messages, since a node can be late to learn of others. What changes or tells
+    /// of the cluster is for its members: one that was removed has a good certificate for a while.
+    fn is_for(&self, from: u64, method: Method) -> Result<(), Error> {
+        let is_raft = match method {
+            Method::Append | Method::Vote | Method::PreVote | Method::Snapshot | Method::TransferLeader => true,
+            Method::Propose | Method::Confirm | Method::Change | Method::Members | Method::Status => false,
+        };
+        let members = self.known_members();
+        if is_raft || members.is_empty() || members.iter().any(|member| member.id == from) {
+            return Ok(());
+        }
+        Err(invalid(format!("node {from:016x} is no member of this cluster: it was removed, or is yet to join")))
     }
 
     async fn answer_whole(&self, from: u64, method: Method, request: Bytes) -> Result<Vec<u8>, Error> {

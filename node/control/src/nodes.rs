@@ -185,7 +185,7 @@ pub(crate) async fn remove(inner: &Inner, actor: &Actor, id: &str) -> Result<(),
         octelium_consensus::Error::Members { reason } => Refusal::new(Code::FailedPrecondition, reason),
         error => unavailable(error),
     })?;
-    // Its id never comes back: what was noted of it goes too.
+    // Its id never comes back: what was noted of it goes too. If this node is the one, it has no say any more.
     let key = drained_key(node);
     let done = inner.store.change(actor, |plan| {
         if plan.state().key(&key).is_some() {
@@ -193,7 +193,10 @@ pub(crate) async fn remove(inner: &Inner, actor: &Actor, id: &str) -> Result<(),
         }
         Ok::<_, Refusal>(())
     });
-    done.await.map(drop)
+    if let Err(refusal) = done.await {
+        tracing::debug!(?refusal, "the mark of a removed node stays");
+    }
+    Ok(())
 }
 
 fn known(inner: &Inner, id: &str) -> Result<u64, Refusal> {

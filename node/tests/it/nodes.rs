@@ -52,6 +52,13 @@ impl Member {
         exit.out.trim().to_owned()
     }
 
+    /// Its node id.
+    fn id(&self) -> String {
+        let text = fs::read(self.data().join("cluster/membership.json")).unwrap();
+        let membership: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        membership["nodeId"].as_str().unwrap().to_owned()
+    }
+
     fn process(&self) -> &Process {
         self.process.as_ref().unwrap()
     }
@@ -102,6 +109,18 @@ async fn three_nodes_are_one_cluster_and_survive_the_loss_of_any() {
     assert_eq!(all.nodes.iter().filter(|node| node.role() == Role::Leader).count(), 1, "{all:?}");
     assert!(all.nodes.iter().all(|node| node.version == env!("CARGO_PKG_VERSION")), "{all:?}");
 
+    // A Session of one node is one of the cluster.
+    let token = fs::read_to_string(members[0].data().join("root.token")).unwrap();
+    let at = |member: &Member| {
+        Api::anonymous(member.process().https, &member.process().ca_file(), &format!("octelium-api.{DOMAIN}"))
+    };
+    let session = at(&members[0]).try_log_in(&token, &[]).await.unwrap();
+    let elsewhere = at(&members[2]).with(&session.access_token);
+    until("the Session at another node", async || {
+        elsewhere.core().list_user(octelium_api::core::ListUserOptions::default()).await.ok()
+    })
+    .await;
+
     // What one took, all have once it is acknowledged and waited for.
     let applied = apis[1].apply(&[workload("by-1")]).await;
     let wait = octelium_api::control::WaitForIndexRequest { index: applied.index, timeout_milliseconds: 20_000 };
@@ -125,12 +144,14 @@ async fn three_nodes_are_one_cluster_and_survive_the_loss_of_any() {
     // An orderly stop hands over first; one that left for good is forgotten.
     let leader = |nodes: &Nodes| nodes.nodes.iter().find(|node| node.role() == Role::Leader).unwrap().clone();
     let first = leader(&nodes(&apis[0]).await);
-    apis[1].control().set_node_drained(SetNodeDrainedRequest { id: first.id.clone(), is_drained: true }).await.unwrap();
-    until("another leader", async || (leader(&nodes(&apis[0]).await).id != first.id).then_some(())).await;
-    apis[1].control().remove_node(RemoveNodeRequest { id: first.id.clone() }).await.unwrap();
-    let rest = voters(&apis[2], 1).await;
+    let stays = members.iter().position(|member| member.id() != first.id).unwrap();
+    let api = &apis[stays];
+    api.control().set_node_drained(SetNodeDrainedRequest { id: first.id.clone(), is_drained: true }).await.unwrap();
+    until("another leader", async || (leader(&nodes(api).await).id != first.id).then_some(())).await;
+    api.control().remove_node(RemoveNodeRequest { id: first.id.clone() }).await.unwrap();
+    let rest = voters(api, 1).await;
     assert_eq!(rest.nodes.len(), 2, "{rest:?}");
-    let unknown = apis[1].control().remove_node(RemoveNodeRequest { id: first.id }).await.unwrap_err();
+    let unknown = api.control().remove_node(RemoveNodeRequest { id: first.id }).await.unwrap_err();
     assert!(unknown.message().contains("there is no node"), "{unknown:?}");
 }
 
