@@ -101,17 +101,22 @@ impl Replica {
         Ok(told.members.into_iter().map(member).collect())
     }
 
-    /// The members as the leader sees them, each with what it says of itself, if it answers at once.
-    ///
-    /// # Errors
-    /// As those of [`Self::members`].
-    pub async fn statuses(&self) -> Result<Vec<(Member, Option<Status>)>, Error> {
-        let members = self.members().await?;
+    /// The members as the leader sees them, each with what it says of itself, if it answers at once. Without a leader nobody knows how
+    /// they are, and who they are is told all the same.
+    pub async fn statuses(&self) -> Vec<(Member, Option<Status>)> {
+        let members = match self.members().await {
+            Ok(members) => members,
+            Err(_) => {
+                let mut members = self.known_members();
+                members.iter_mut().for_each(|member| member.is_leader = false);
+                members
+            }
+        };
         let asking = members.into_iter().map(async |member| {
             let status = self.status_of(&member).await;
             (member, status)
         });
-        Ok(futures_util::future::join_all(asking).await)
+        futures_util::future::join_all(asking).await
     }
 
     async fn status_of(&self, member: &Member) -> Option<Status> {
@@ -149,7 +154,8 @@ impl Replica {
     /// As those of [`Self::members`].
     pub async fn reached_everywhere(&self, index: u64) -> Result<(), Error> {
         loop {
-            let statuses = self.statuses().await?;
+            self.members().await?;
+            let statuses = self.statuses().await;
             let is_late = |(member, status): &(Member, Option<Status>)| match status {
                 Some(status) => status.decided < index,
                 // Who can't be reached has no say; it refuses when its view has become too old.

@@ -58,7 +58,7 @@ impl ControlService for Extra {
 
     async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<api::Cluster>, Status> {
         actor(&request, SERVICE, "GetCluster")?;
-        Ok(Response::new(nodes::cluster(&self.0).await?))
+        Ok(Response::new(nodes::cluster(&self.0).await))
     }
 
     async fn set_node_drained(

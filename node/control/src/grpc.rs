@@ -14,6 +14,7 @@ use octelium_api::{
     core::main_service_server::MainServiceServer as CoreServer,
     user::main_service_server::MainServiceServer as UserServer,
 };
+use octelium_consensus::Replica;
 use tonic::{Status, body::Body};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -37,6 +38,7 @@ pub struct Grpc {
     user: UserServer<UserApi>,
     control: ControlServiceServer<Extra>,
     tools: Tools,
+    replica: Replica,
 }
 
 type Boxed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -73,6 +75,7 @@ impl Grpc {
         let tools = TOOLS.get_or_init(|| Tools::new().expect("the build script wrote these descriptors")).clone();
         Self {
             tools,
+            replica: inner.store.replica.clone(),
             core: CoreServer::new(Core(inner.clone())).max_decoding_message_size(CORE_BYTES_MAX),
             auth: AuthServer::new(Auth(inner.clone())).max_decoding_message_size(AUTH_BYTES_MAX),
             user: UserServer::new(UserApi(inner.clone())).max_decoding_message_size(AUTH_BYTES_MAX),
@@ -91,9 +94,11 @@ impl Service<Request<Body>> for Grpc {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let service =
-            request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
-        match service {
+        let path = request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/'));
+        let is_read = path.is_some_and(|(_, method)| method.starts_with("Get") || method.starts_with("List"));
+        match path.map(|(service, _)| service) {
+            Some("octelium.api.main.core.v1.MainService") if is_read => self.newest(self.core.clone().call(request)),
+            Some("octelium.api.main.user.v1.MainService") if is_read => self.newest(self.user.clone().call(request)),
             Some("octelium.api.main.core.v1.MainService") => self.core.call(request),
             Some("octelium.api.main.auth.v1.MainService") => self.auth.call(request),
             Some("octelium.api.main.user.v1.MainService") => self.user.call(request),
@@ -111,6 +116,23 @@ impl Service<Request<Body>> for Grpc {
             }
             _ => unknown(),
         }
+    }
+}
+
+type Answer = <Grpc as Service<Request<Body>>>::Future;
+
+impl Grpc {
+    /// A read, which begins once this node knows all that was acknowledged anywhere before it was asked for.
+    fn newest(&self, reading: Answer) -> Answer {
+        let replica = self.replica.clone();
+        Box::pin(async move {
+            if replica.known_members().len() > 1
+                && let Err(error) = replica.confirm().await
+            {
+                return Ok(Status::unavailable(error.to_string()).into_http());
+            }
+            reading.await
+        })
     }
 }
 

@@ -120,14 +120,11 @@ impl Control {
 }
 
 /// The nodes of the cluster.
-///
-/// # Errors
-/// If there is no leader to ask.
-pub(crate) async fn cluster(inner: &Inner) -> Result<Cluster, Refusal> {
-    let statuses = inner.store.replica.statuses().await.map_err(unavailable)?;
+pub(crate) async fn cluster(inner: &Inner) -> Cluster {
+    let statuses = inner.store.replica.statuses().await;
     let mut nodes: Vec<Node> = statuses.into_iter().map(|(member, status)| node(member, status)).collect();
     nodes.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(Cluster { nodes })
+    Cluster { nodes }
 }
 
 fn node(member: Member, status: Option<Status>) -> Node {

@@ -15,11 +15,14 @@ use crate::identity::{name, valid_for};
 const CA_DAYS: i64 = 3650;
 const NODE_DAYS: i64 = 30;
 
+/// A key of the cluster with its name.
+type Named = (&'static str, Zeroizing<Vec<u8>>);
+
 /// A new authority of a new cluster, as the keys that are to be sealed.
 ///
 /// # Errors
 /// If the key or certificate can't be made.
-pub fn generate() -> Result<Vec<(&'static str, Zeroizing<Vec<u8>>)>> {
+pub fn generate() -> Result<[Named; 3]> {
     let id = Uuid::new_v4().to_string();
     let key = KeyPair::generate().context("making the key of the nodes' CA")?;
     let mut params = CertificateParams::new(Vec::new())?;
@@ -28,7 +31,7 @@ pub fn generate() -> Result<Vec<(&'static str, Zeroizing<Vec<u8>>)>> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     valid_for(&mut params, CA_DAYS);
     let certificate = params.self_signed(&key).context("signing the nodes' CA")?;
-    Ok(vec![
+    Ok([
         (CLUSTER_ID, Zeroizing::new(id.into_bytes())),
         (CA_KEY, Zeroizing::new(key.serialize_pem().into_bytes())),
         (CA_CERTIFICATE, Zeroizing::new(certificate.pem().into_bytes())),
