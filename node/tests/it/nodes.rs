@@ -142,12 +142,12 @@ async fn three_nodes_are_one_cluster_and_survive_the_loss_of_any() {
     }
 
     // An orderly stop hands over first; one that left for good is forgotten.
-    let leader = |nodes: &Nodes| nodes.nodes.iter().find(|node| node.role() == Role::Leader).unwrap().clone();
-    let first = leader(&nodes(&apis[0]).await);
+    let leader = |nodes: &Nodes| nodes.nodes.iter().find(|node| node.role() == Role::Leader).cloned();
+    let first = until("a leader", async || leader(&nodes(&apis[0]).await)).await;
     let stays = members.iter().position(|member| member.id() != first.id).unwrap();
     let api = &apis[stays];
     api.control().set_node_drained(SetNodeDrainedRequest { id: first.id.clone(), is_drained: true }).await.unwrap();
-    until("another leader", async || (leader(&nodes(api).await).id != first.id).then_some(())).await;
+    until("another leader", async || leader(&nodes(api).await).filter(|leader| leader.id != first.id)).await;
     api.control().remove_node(RemoveNodeRequest { id: first.id.clone() }).await.unwrap();
     let rest = voters(api, 1).await;
     assert_eq!(rest.nodes.len(), 2, "{rest:?}");
