@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod error;
+pub mod freshness;
 pub mod replica;
 pub mod seal;
 pub mod state;
@@ -25,6 +26,7 @@ mod vote;
 
 pub use command::{Command, Expected, Outcome, Requirement, Write};
 pub use error::Error;
+pub use freshness::Freshness;
 pub use replica::{Options, Replica};
 pub use seal::SealingKey;
 pub use state::{Change, State, Stored};

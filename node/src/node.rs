@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use octelium_actors::{Views, supervisor::Supervisor};
 use octelium_api::{Kind, Object};
-use octelium_consensus::{Options, Replica, SealingKey, State};
+use octelium_consensus::{Freshness, Options, Replica, SealingKey, State};
 use octelium_control::Control;
 use socket2::Socket;
 use tokio::{
@@ -30,6 +30,7 @@ use crate::{
         tls::Tls,
         worker::{self, Door, Parts},
     },
+    proxy::view_age::ViewAge,
     telemetry::access_log::Writer,
 };
 
@@ -44,6 +45,8 @@ pub struct Node {
     pub control: Control,
     /// The root User's first token: given once, when the cluster is made.
     pub root_token: Option<String>,
+    /// When this node last heard a leader.
+    pub freshness: Freshness,
     /// The certificate that clients trust.
     pub ca_file: PathBuf,
     replica: Replica,
@@ -53,6 +56,7 @@ pub struct Node {
     draining: watch::Sender<bool>,
     writer: Writer,
     sweeper: tokio::task::JoinHandle<()>,
+    keeper: tokio::task::JoinHandle<()>,
 }
 
 /// Expiry is enforced at use; this only clears away what has expired.
@@ -90,6 +94,9 @@ impl Node {
             replica.close().await?;
             return Err(error);
         }
+        // Requests that need a Session are refused until this says that a quorum has been heard.
+        let freshness = Freshness::default();
+        freshness.ask(&replica).await?;
         let views = Views::new(&config.domain);
         let supervisor = Supervisor::start(views.clone(), replica.watch()).await?;
 
@@ -121,6 +128,7 @@ impl Node {
         let (draining, drained) = watch::channel(false);
         let parts = Parts {
             views,
+            view_age: ViewAge { freshness: freshness.clone(), max: config.view_age_max },
             sealing,
             control: control.clone(),
             control_runtime: Handle::current(),
@@ -146,6 +154,8 @@ impl Node {
         }
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone()));
+        #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
+        let keeper = tokio::spawn(freshness.clone().keep(replica.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
         Ok(Self {
             addresses,
@@ -159,6 +169,8 @@ impl Node {
             draining,
             writer,
             sweeper,
+            freshness,
+            keeper,
         })
     }
 
@@ -186,6 +198,7 @@ impl Node {
         }
         self.writer.finish();
         self.sweeper.abort();
+        self.keeper.abort();
         self.supervisor.stop().await;
         drop(self.control);
         self.replica.close().await?;
