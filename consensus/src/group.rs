@@ -11,6 +11,7 @@ use openraft::{
     async_runtime::WatchReceiver,
     errors::{ChangeMembershipError, ClientWriteError, RaftError},
 };
+use prost::Message;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -29,6 +30,8 @@ const ADDRESS_BYTES_MAX: usize = 300;
 const LIVE_WITHIN: Duration = Duration::from_secs(2);
 /// Who lacks no more entries has caught up.
 const CAUGHT_UP_WITHIN: u64 = 500;
+/// A node says within this time how it is.
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
 /// The leader looks after its members this often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A leader that is to go looks for a successor so long.
@@ -57,6 +60,19 @@ pub struct Member {
     pub silent: Option<Duration>,
 }
 
+/// How a node is, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Of its program.
+    pub version: String,
+    /// The last log entry that it applied.
+    pub applied: u64,
+    /// The log entry whose state its requests are decided by.
+    pub decided: u64,
+    /// How long it has been running.
+    pub up: Duration,
+}
+
 /// The name of the key in the state that says that this node is drained.
 pub fn drained_key(id: u64) -> String {
     format!("drained/{id:016x}")
@@ -83,6 +99,67 @@ impl Replica {
             return Err(Error::NotLeader);
         }
         Ok(told.members.into_iter().map(member).collect())
+    }
+
+    /// The members as the leader sees them, each with what it says of itself, if it answers at once.
+    ///
+    /// # Errors
+    /// As those of [`Self::members`].
+    pub async fn statuses(&self) -> Result<Vec<(Member, Option<Status>)>, Error> {
+        let members = self.members().await?;
+        let asking = members.into_iter().map(async |member| {
+            let status = self.status_of(&member).await;
+            (member, status)
+        });
+        Ok(futures_util::future::join_all(asking).await)
+    }
+
+    async fn status_of(&self, member: &Member) -> Option<Status> {
+        let told = match member.id == self.inner.node_id {
+            true => self.status_here(),
+            false => {
+                let elsewhere = Some((member.id, BasicNode::new(&member.address)));
+                let deadline = Instant::now() + STATUS_WITHIN;
+                let answer = self.ask(elsewhere, Method::Status, Vec::new(), deadline).await?.ok()?;
+                wire::message(&answer).ok()?
+            }
+        };
+        let wire::Status { version, applied, decided, up_seconds } = told;
+        Some(Status { version, applied, decided, up: Duration::from_secs(up_seconds) })
+    }
+
+    pub(crate) fn status_here(&self) -> wire::Status {
+        let applied = self.state().index();
+        wire::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            applied,
+            decided: self.inner.decided.get().map_or(0, |decided| decided()),
+            up_seconds: self.inner.started.elapsed().as_secs(),
+        }
+    }
+
+    /// Tells how to learn by which log entry requests are decided.
+    pub fn decides_by(&self, decided: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.inner.decided.set(Box::new(decided)).ok(); // once is enough
+    }
+
+    /// Waits until every node that the leader hears decides by the state at `index`.
+    ///
+    /// # Errors
+    /// As those of [`Self::members`].
+    pub async fn reached_everywhere(&self, index: u64) -> Result<(), Error> {
+        loop {
+            let statuses = self.statuses().await?;
+            let is_late = |(member, status): &(Member, Option<Status>)| match status {
+                Some(status) => status.decided < index,
+                // Who can't be reached has no say; it refuses when its view has become too old.
+                None => member.silent.is_some_and(|silent| silent <= LIVE_WITHIN),
+            };
+            if !statuses.iter().any(is_late) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The members without asking anybody: who they are, not how.
@@ -131,6 +208,24 @@ impl Replica {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.nodes().find(|(node, _)| **node == id).map(|(_, node)| node.clone())
+    }
+
+    /// Tells the members where this node is now, if they know another address. Until then the leader can't reach it, and it
+    /// doesn't learn who leads.
+    pub(crate) async fn announce_address(&self) {
+        let (Some(peers), members) = (&self.inner.peers, self.known_members()) else { return };
+        let Some(own) = members.iter().find(|member| member.id == self.inner.node_id) else { return };
+        if own.address == peers.address {
+            return;
+        }
+        let node = form::Node { id: own.id, address: peers.address.clone() };
+        let request = wire::Change { wanted: Some(wire::Wanted::Add(node)) }.encode_to_vec();
+        let telling = members.iter().filter(|member| member.id != own.id).map(async |member| {
+            let elsewhere = Some((member.id, BasicNode::new(&member.address)));
+            // Whoever leads obeys; the others answer that they don't.
+            self.ask(elsewhere, Method::Change, request.clone(), Instant::now() + STATUS_WITHIN).await
+        });
+        futures_util::future::join_all(telling).await;
     }
 
     async fn change(&self, wanted: wire::Wanted) -> Result<(), Error> {

@@ -29,7 +29,7 @@ mod voters;
 pub use command::{Command, Expected, Outcome, Requirement, Write};
 pub use directory::peek;
 pub use error::Error;
-pub use group::{Member, drained_key};
+pub use group::{Member, Status, drained_key};
 pub use replica::{Options, Peers, Replica, Start};
 pub use seal::SealingKey;
 pub use state::{Change, State, Stored};

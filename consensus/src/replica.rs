@@ -6,7 +6,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -107,6 +107,9 @@ pub(crate) struct Inner {
     pub changing: tokio::sync::Mutex<()>,
     /// One snapshot is received at a time.
     pub receiving: tokio::sync::Mutex<()>,
+    /// The log index by which requests are decided; see [`Replica::decides_by`].
+    pub decided: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    pub started: std::time::Instant,
     start: Start,
     state: watch::Sender<Arc<State>>,
     storage: Arc<log_store::Shared>,
@@ -179,6 +182,8 @@ impl Replica {
                 permits: Semaphore::new(IN_FLIGHT_MAX),
                 changing: tokio::sync::Mutex::new(()),
                 receiving: tokio::sync::Mutex::new(()),
+                decided: OnceLock::new(),
+                started: std::time::Instant::now(),
                 start: options.start,
                 state,
                 storage: log.shared,
@@ -262,6 +267,7 @@ impl Replica {
                 Err(Error::NotLeader | Error::Behind { .. } | Error::Unknown) => {}
                 Err(error) => return Err(error),
             }
+            self.announce_address().await;
             if said.elapsed() >= SAY_EVERY {
                 said = std::time::Instant::now();
                 let voters = self.inner.raft.voter_ids().count();

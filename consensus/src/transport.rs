@@ -39,11 +39,13 @@ pub enum Method {
     Change,
     /// A node asks the leader how the members are.
     Members,
+    /// A node asks another how it is.
+    Status,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Append,
         Self::Vote,
         Self::PreVote,
@@ -53,6 +55,7 @@ impl Method {
         Self::Confirm,
         Self::Change,
         Self::Members,
+        Self::Status,
     ];
 
     /// Its name on the wire.
@@ -67,6 +70,7 @@ impl Method {
             Self::Confirm => "confirm",
             Self::Change => "change",
             Self::Members => "members",
+            Self::Status => "status",
         }
     }
 

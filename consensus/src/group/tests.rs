@@ -162,6 +162,17 @@ async fn three_nodes_vote_and_each_takes_changes_and_shows_them_at_once() {
     let members = cluster.replicas[&1].members().await.unwrap();
     assert_eq!(members.iter().filter(|member| member.is_leader).count(), 1);
     assert!(members.iter().all(|member| member.is_voter && member.silent.is_some()));
+
+    let index = cluster.replicas[&0].state().index();
+    for replica in cluster.replicas.values() {
+        replica.decides_by({
+            let replica = replica.clone();
+            move || replica.state().index()
+        });
+    }
+    within(cluster.replicas[&2].reached_everywhere(index)).await.unwrap();
+    let statuses = within(cluster.replicas[&2].statuses()).await.unwrap();
+    assert!(statuses.iter().all(|(_, status)| status.as_ref().is_some_and(|status| status.decided >= index)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,7 +285,9 @@ async fn what_no_node_would_send_is_refused_and_changes_nothing() {
     let cluster = Cluster::of(1).await;
     let replica = &cluster.replicas[&0];
     let before = replica.state().hash();
-    for method in Method::ALL.into_iter().filter(|method| !matches!(method, Method::Confirm | Method::Members)) {
+    for method in
+        Method::ALL.into_iter().filter(|method| !matches!(method, Method::Confirm | Method::Members | Method::Status))
+    {
         for bytes in [&b"\xff"[..], b"", b"\x0a\x00", &[0x0a; 300], b"\x0a\x06\x08\x7f\x10\x05\x18\x01"] {
             let parts = vec![Ok(bytes::Bytes::copy_from_slice(bytes))];
             let request = Box::pin(futures_util::stream::iter(parts));

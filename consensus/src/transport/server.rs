@@ -82,6 +82,7 @@ impl Replica {
                 self.change_here(wanted).await?.encode_to_vec()
             }
             Method::Members => self.members_here().encode_to_vec(),
+            Method::Status => self.status_here().encode_to_vec(),
             Method::Snapshot => return Err(invalid("a snapshot is not read as a whole".to_owned())),
         })
     }

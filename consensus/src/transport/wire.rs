@@ -179,6 +179,22 @@ pub struct Member {
     pub is_drained: bool,
 }
 
+/// How a node is, in its own words.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Status {
+    #[prost(string, tag = "1")]
+    pub version: String,
+    /// The last log entry that it applied.
+    #[prost(uint64, tag = "2")]
+    pub applied: u64,
+    /// The log entry whose state its requests are decided by.
+    #[prost(uint64, tag = "3")]
+    pub decided: u64,
+    /// How long it has been running, in seconds.
+    #[prost(uint64, tag = "4")]
+    pub up_seconds: u64,
+}
+
 fn read<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
     M::decode(bytes).map_err(|error| format!("the message can't be read: {error}"))
 }

@@ -130,6 +130,10 @@ impl Control {
         public_url: &str,
         clock: Clock,
     ) -> Self {
+        replica.decides_by({
+            let views = views.clone();
+            move || views.index()
+        });
         let store = Store::new(replica, views, sealing, domain, clock);
         let public_url = public_url.trim_end_matches('/').to_owned();
         Self {

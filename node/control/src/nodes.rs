@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use octelium_consensus::{Write, drained_key};
+use octelium_api::control::{Cluster, Node, node::Role};
+use octelium_consensus::{Member, Status, Write, drained_key};
 use subtle::ConstantTimeEq;
 use tonic::Code;
 use zeroize::Zeroizing;
 
-use crate::{Control, Error, plan::Actor, refusal::Refusal, seal};
+use crate::{Control, Error, Inner, plan::Actor, refusal::Refusal, seal};
 
 /// The key that signs the nodes' certificates, and what belongs to it.
 pub const CA_KEY: &str = "nodes/ca-key";
@@ -112,29 +113,100 @@ impl Control {
         done.await.map(drop).map_err(refused)
     }
 
-    /// Notes whether a node is to finish its work and take no new one.
-    ///
-    /// # Errors
-    /// If the change can't be committed.
-    pub async fn set_drained(&self, node: u64, is_drained: bool) -> Result<(), Error> {
-        let store = &self.inner.store;
-        let key = drained_key(node);
-        let actor = actor("drain");
-        let done = store.change(&actor, |plan| {
-            match (plan.state().key(&key).is_some(), is_drained) {
-                (false, true) => {
-                    plan.key(Write::PutKey { name: key.clone(), sealed: seal::seal_key(&store.sealing, &key, b"") })
-                }
-                (true, false) => plan.key(Write::DeleteKey { name: key.clone() }),
-                _ => {}
-            }
-            Ok::<_, Refusal>(())
-        });
-        done.await.map(drop).map_err(refused)
-    }
-
     /// The cluster's domain.
     pub fn domain(&self) -> &str {
         &self.inner.store.domain
     }
+}
+
+/// The nodes of the cluster.
+///
+/// # Errors
+/// If there is no leader to ask.
+pub(crate) async fn cluster(inner: &Inner) -> Result<Cluster, Refusal> {
+    let statuses = inner.store.replica.statuses().await.map_err(unavailable)?;
+    let mut nodes: Vec<Node> = statuses.into_iter().map(|(member, status)| node(member, status)).collect();
+    nodes.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(Cluster { nodes })
+}
+
+fn node(member: Member, status: Option<Status>) -> Node {
+    let role = match &member {
+        Member { is_leader: true, .. } => Role::Leader,
+        Member { is_voter: true, .. } => Role::Voter,
+        _ => Role::Learner,
+    };
+    let is_reachable = status.is_some();
+    let status = status.unwrap_or(Status { version: String::new(), applied: 0, decided: 0, up: Duration::ZERO });
+    Node {
+        id: format!("{:016x}", member.id),
+        address: member.address,
+        role: role.into(),
+        is_drained: member.is_drained,
+        log_index: member.matched,
+        lag: member.lag,
+        silent_milliseconds: member.silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+        is_reachable,
+        version: status.version,
+        applied_index: status.applied,
+        up_seconds: status.up.as_secs(),
+    }
+}
+
+/// Notes whether a node is to have others lead and vote in its place.
+///
+/// # Errors
+/// If there is no such node, or the change can't be committed.
+pub(crate) async fn set_drained(inner: &Inner, actor: &Actor, id: &str, is_drained: bool) -> Result<(), Refusal> {
+    let node = known(inner, id)?;
+    let store = &inner.store;
+    let key = drained_key(node);
+    let done = store.change(actor, |plan| {
+        match (plan.state().key(&key).is_some(), is_drained) {
+            (false, true) => {
+                plan.key(Write::PutKey { name: key.clone(), sealed: seal::seal_key(&store.sealing, &key, b"") });
+            }
+            (true, false) => plan.key(Write::DeleteKey { name: key.clone() }),
+            _ => {}
+        }
+        Ok::<_, Refusal>(())
+    });
+    done.await.map(drop)
+}
+
+/// Takes a node out of the cluster.
+///
+/// # Errors
+/// If there is no such node, it is the last one, or too few others could decide it.
+pub(crate) async fn remove(inner: &Inner, actor: &Actor, id: &str) -> Result<(), Refusal> {
+    let node = known(inner, id)?;
+    tracing::info!(node = id, user = actor.user_uid, "a node is removed");
+    inner.store.replica.remove_member(node).await.map_err(|error| match error {
+        octelium_consensus::Error::Members { reason } => Refusal::new(Code::FailedPrecondition, reason),
+        error => unavailable(error),
+    })?;
+    // Its id never comes back: what was noted of it goes too.
+    let key = drained_key(node);
+    let done = inner.store.change(actor, |plan| {
+        if plan.state().key(&key).is_some() {
+            plan.key(Write::DeleteKey { name: key.clone() });
+        }
+        Ok::<_, Refusal>(())
+    });
+    done.await.map(drop)
+}
+
+fn known(inner: &Inner, id: &str) -> Result<u64, Refusal> {
+    let members = inner.store.replica.known_members();
+    let found = members.iter().map(|member| member.id).find(|member| format!("{member:016x}") == id);
+    found.ok_or_else(|| {
+        let known: Vec<_> = members.iter().map(|member| format!("{:016x}", member.id)).collect();
+        let shown: String = id.chars().take(40).collect::<String>().escape_default().collect();
+        Refusal::new(Code::NotFound, format!("there is no node `{shown}`; the nodes are {}", known.join(", ")))
+    })
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is the form that `map_err` wants")]
+fn unavailable(error: octelium_consensus::Error) -> Refusal {
+    Refusal::new(Code::Unavailable, error.to_string())
 }
