@@ -3,6 +3,7 @@
 mod apply;
 mod auth;
 mod backup;
+mod cluster;
 mod clusters;
 mod completion;
 mod create;
@@ -94,6 +95,8 @@ enum Command {
     Logout,
     /// Show who is logged in
     Whoami(whoami::Arguments),
+    /// The cluster's nodes: how they are, and how they leave
+    Cluster(cluster::Arguments),
     /// The Session's own Device and Authenticators
     Auth(auth::Arguments),
     /// The clusters that this program knows
@@ -179,6 +182,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Restore(arguments) => Box::pin(restore::run(&mut cluster, arguments)).await?,
         Command::Login(arguments) => Box::pin(login::run(&mut cluster, arguments)).await?,
         Command::Whoami(arguments) => Box::pin(whoami::run(&mut cluster, arguments)).await?,
+        Command::Cluster(arguments) => Box::pin(cluster::run(&mut cluster, arguments)).await?,
         Command::Auth(arguments) => Box::pin(auth::run(&mut cluster, arguments)).await?,
         Command::Logout | Command::Config(_) | Command::Version(_) | Command::Completion(_) | Command::Explain(_) => {}
     }

@@ -54,6 +54,11 @@ pub enum Write {
         /// Its name.
         name: String,
     },
+    /// Removes a key of the cluster that must be there: of two who try, one fails.
+    TakeKey {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// What a write expects to find.
@@ -192,6 +197,7 @@ impl From<&Write> for form::Write {
             Write::DeleteKey { name } => {
                 form::Operation::DeleteKey(form::Key { name: name.clone(), sealed: Vec::new() })
             }
+            Write::TakeKey { name } => form::Operation::TakeKey(form::Key { name: name.clone(), sealed: Vec::new() }),
         };
         Self { operation: Some(operation) }
     }
@@ -207,6 +213,7 @@ fn write(stored: form::Write) -> Result<Write, String> {
         }
         form::Operation::PutKey(key) => Write::PutKey { name: key.name, sealed: key.sealed },
         form::Operation::DeleteKey(key) => Write::DeleteKey { name: key.name },
+        form::Operation::TakeKey(key) => Write::TakeKey { name: key.name },
     })
 }
 
@@ -231,6 +238,7 @@ mod tests {
                 Write::Delete { kind: Kind::User, uid: "u3".to_owned(), expected: Expected::Version(String::new()) },
                 Write::PutKey { name: "k".to_owned(), sealed: vec![1, 2] },
                 Write::DeleteKey { name: "l".to_owned() },
+                Write::TakeKey { name: "m".to_owned() },
             ],
             requires: vec![Requirement { kind: Kind::Group, uid: "g".to_owned() }],
         };

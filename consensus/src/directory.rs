@@ -78,6 +78,15 @@ impl Directory {
     }
 }
 
+/// The id of the node whose data directory this is, made if there is none yet; and whether its log has begun.
+///
+/// # Errors
+/// If the directory is in use or can't be read.
+pub fn peek(path: &Path) -> Result<(u64, bool), Error> {
+    let directory = Directory::open(&Disk::default(), path)?;
+    Ok((directory.node_id(), directory.initialized()))
+}
+
 /// A node id that no other node has.
 fn random_id() -> Result<u64, Error> {
     let mut bytes = [0; 8];

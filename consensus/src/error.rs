@@ -20,12 +20,18 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Nothing was written; ask the leader.
-    #[error("this node is not the leader")]
+    /// Nothing was written: no leader is known, or none that a quorum stands behind.
+    #[error("the cluster has no leader at the moment: try again in a few seconds")]
     NotLeader,
     /// The command may be applied or not: retry with the same request id.
     #[error("the leader changed while the command was in flight, its outcome is unknown")]
     Unknown,
+    /// The node is cut off from what it should show; nothing was changed.
+    #[error("this node has not caught up with the cluster (at {at}, wanted {wanted}): try again, or ask another node")]
+    Behind { at: u64, wanted: u64 },
+    /// The members can't be changed like that; nothing was changed.
+    #[error("{reason}")]
+    Members { reason: String },
     /// The replica can't work any more; the outcome of commands in flight is unknown.
     #[error("the replica stopped working: {reason}")]
     Failed { reason: String },

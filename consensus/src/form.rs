@@ -16,7 +16,7 @@ pub struct Command {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Write {
-    #[prost(oneof = "Operation", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Operation", tags = "1, 2, 3, 4, 5")]
     pub operation: Option<Operation>,
 }
 
@@ -30,6 +30,8 @@ pub enum Operation {
     PutKey(Key),
     #[prost(message, tag = "4")]
     DeleteKey(Key),
+    #[prost(message, tag = "5")]
+    TakeKey(Key),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -11,22 +11,27 @@ pub mod freshness;
 pub mod replica;
 pub mod seal;
 pub mod state;
+pub mod transport;
 
 mod directory;
 mod durable;
 mod form;
+mod forward;
+mod group;
 mod log_store;
-mod network;
 mod raft;
 mod snapshot;
 mod state_machine;
 #[cfg(test)]
 mod testing;
 mod vote;
+mod voters;
 
 pub use command::{Command, Expected, Outcome, Requirement, Write};
+pub use directory::peek;
 pub use error::Error;
 pub use freshness::Freshness;
-pub use replica::{Options, Replica};
+pub use group::{Member, Status, drained_key};
+pub use replica::{Options, Peers, Replica, Start};
 pub use seal::SealingKey;
 pub use state::{Change, State, Stored};

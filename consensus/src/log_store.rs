@@ -2,7 +2,7 @@
 
 pub mod disk;
 mod index;
-mod record;
+pub(crate) mod record;
 mod recovery;
 mod segment;
 mod writer;

@@ -1,11 +1,12 @@
-//! The handle that others hold: propose, read, watch, close.
+//! The handle that others hold: open, read, watch, close. Proposing is in `forward.rs`, the members are in `group.rs`.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::File,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -13,29 +14,30 @@ use std::{
 };
 
 use openraft::{
-    BasicNode, Config, Instant, ReadPolicy, ServerState, SnapshotPolicy,
+    BasicNode, Config, Instant, ServerState, SnapshotPolicy,
     async_runtime::WatchReceiver,
-    errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError},
+    errors::{Fatal, RaftError},
 };
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    command::{Command, Outcome},
     directory::Directory,
     error::Error,
     log_store::{self, disk::Disk},
-    network::Network,
-    raft::{Proposal, Raft, TypeConfig},
+    raft::{Raft, TypeConfig},
     snapshot::Snapshots,
     state::State,
     state_machine::StateMachine,
+    transport::{Link, Network},
 };
 
 /// So many proposals are under way at once; further ones wait.
 const IN_FLIGHT_MAX: usize = 256;
-/// So long a start waits for its first leader.
+/// So long the start of a node that is alone may take to lead itself.
 const LEADER_WITHIN: Duration = Duration::from_secs(30);
+/// A start that waits for others says so this often.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 /// So many log entries stay behind a snapshot, for nodes that are a little late.
 const KEEP_ENTRIES: u64 = 1_000;
 
@@ -48,29 +50,74 @@ pub struct Options {
     pub snapshot_after: u64,
     /// The size at which a new log file begins, in bytes.
     pub segment_bytes: u64,
+    /// The way to other nodes; without it this node stays alone.
+    pub peers: Option<Peers>,
+    /// What a new data directory begins with.
+    pub start: Start,
+}
+
+/// The way to other nodes, and the way back.
+#[derive(Clone)]
+pub struct Peers {
+    /// Carries requests.
+    pub link: Arc<dyn Link>,
+    /// Where others reach this node.
+    pub address: String,
+    /// So many nodes vote at most.
+    pub seats: usize,
+    /// After so long a silence a voter's seat is given to another node.
+    pub voter_grace: Duration,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// What a new data directory begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// A group of its own.
+    Found,
+    /// Nothing: the node waits until a group takes it in.
+    Join,
 }
 
 impl Options {
     /// The defaults: a snapshot each 5 000 entries, log files of 16 MiB.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), snapshot_after: 5_000, segment_bytes: 16 << 20 }
+        let directory = directory.into();
+        Self { directory, snapshot_after: 5_000, segment_bytes: 16 << 20, peers: None, start: Start::Found }
     }
 }
 
 /// This node's copy of the replicated state. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Replica {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    raft: Raft,
-    node_id: u64,
+pub(crate) struct Inner {
+    pub raft: Raft,
+    pub node_id: u64,
+    pub peers: Option<Peers>,
+    pub permits: Semaphore,
+    /// The members change one step after the other.
+    pub changing: tokio::sync::Mutex<()>,
+    /// One snapshot is received at a time.
+    pub receiving: tokio::sync::Mutex<()>,
+    /// The log index by which requests are decided; see [`Replica::decides_by`].
+    pub decided: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    pub started: std::time::Instant,
+    start: Start,
     state: watch::Sender<Arc<State>>,
     storage: Arc<log_store::Shared>,
     snapshots: Snapshots,
-    permits: Semaphore,
     closed: AtomicBool,
+    keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    directory: Mutex<Directory>,
+    disk: Disk,
     writer: Mutex<Option<JoinHandle<()>>>,
     lock: Arc<File>,
 }
@@ -83,69 +130,116 @@ struct Opened {
 }
 
 impl Replica {
-    /// Locks the data directory, recovers what is in it and waits until this node leads and has applied all of it.
+    /// [`Self::create`] and [`Self::ready`] in one.
     ///
     /// # Errors
-    /// If the directory is in use, holds damaged data, or can't be written.
+    /// As theirs.
     pub async fn open(options: Options) -> Result<Self, Error> {
         Self::open_on(options, Disk::default()).await
     }
 
     pub(crate) async fn open_on(options: Options, disk: Disk) -> Result<Self, Error> {
-        let (path, segment_bytes, for_disk) = (options.directory.clone(), options.segment_bytes, disk.clone());
-        let Opened { mut directory, log, snapshots } =
-            tokio::task::spawn_blocking(move || Opened::at(&for_disk, &path, segment_bytes))
-                .await
-                .map_err(|error| Error::Failed { reason: error.to_string() })??;
-
-        let (node_id, lock) = (directory.node_id(), directory.lock());
-        let state = watch::Sender::new(Arc::new(State::default()));
-        let machine = StateMachine::new(snapshots.clone(), state.clone());
-        let raft = match Raft::new(node_id, Arc::new(config(&options)), Network, log.store, machine).await {
-            Ok(raft) => raft,
-            Err(error) => {
-                join(log.thread).await?;
-                return Err(fatal(error));
-            }
-        };
-        let replica = Self {
-            inner: Arc::new(Inner {
-                raft,
-                node_id,
-                state,
-                storage: log.shared,
-                snapshots,
-                permits: Semaphore::new(IN_FLIGHT_MAX),
-                closed: AtomicBool::new(false),
-                writer: Mutex::new(Some(log.thread)),
-                lock,
-            }),
-        };
-        let started = replica.start(&mut directory, disk).await;
-        if let Err(error) = started {
+        let replica = Self::create_on(options, disk).await?;
+        if let Err(error) = replica.ready().await {
             replica.close().await?;
             return Err(error);
         }
         Ok(replica)
     }
 
-    async fn start(&self, directory: &mut Directory, disk: Disk) -> Result<(), Error> {
+    /// Locks the data directory and recovers what is in it. From now on it can answer other nodes.
+    ///
+    /// # Errors
+    /// If the directory is in use, holds damaged data, or can't be written.
+    pub async fn create(options: Options) -> Result<Self, Error> {
+        Self::create_on(options, Disk::default()).await
+    }
+
+    async fn create_on(options: Options, disk: Disk) -> Result<Self, Error> {
+        let (path, segment_bytes, for_disk) = (options.directory.clone(), options.segment_bytes, disk.clone());
+        let is_joining = options.start == Start::Join;
+        let Opened { directory, log, snapshots } =
+            tokio::task::spawn_blocking(move || Opened::at(&for_disk, &path, segment_bytes, is_joining))
+                .await
+                .map_err(|error| Error::Failed { reason: error.to_string() })??;
+
+        let (node_id, lock) = (directory.node_id(), directory.lock());
+        let state = watch::Sender::new(Arc::new(State::default()));
+        let machine = StateMachine::new(snapshots.clone(), state.clone());
+        let network = Network { link: options.peers.as_ref().map(|peers| peers.link.clone()) };
+        let raft = match Raft::new(node_id, Arc::new(config(&options)), network, log.store, machine).await {
+            Ok(raft) => raft,
+            Err(error) => {
+                join(log.thread).await?;
+                return Err(fatal(error));
+            }
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                raft,
+                node_id,
+                peers: options.peers,
+                permits: Semaphore::new(IN_FLIGHT_MAX),
+                changing: tokio::sync::Mutex::new(()),
+                receiving: tokio::sync::Mutex::new(()),
+                decided: OnceLock::new(),
+                started: std::time::Instant::now(),
+                start: options.start,
+                state,
+                storage: log.shared,
+                snapshots,
+                closed: AtomicBool::new(false),
+                keeper: Mutex::new(None),
+                directory: Mutex::new(directory),
+                disk,
+                writer: Mutex::new(Some(log.thread)),
+                lock,
+            }),
+        })
+    }
+
+    /// Waits until [`Self::state`] includes all that was acknowledged before the call. A node that is alone leads itself; one
+    /// of a group waits for a quorum, as long as it takes, and says so.
+    ///
+    /// # Errors
+    /// If the replica stops, or a node that is alone doesn't get to lead.
+    pub async fn ready(&self) -> Result<(), Error> {
         let raft = &self.inner.raft;
-        if !raft.is_initialized().await.map_err(fatal)? {
-            let members = BTreeMap::from([(self.inner.node_id, BasicNode::new(""))]);
+        if self.inner.start == Start::Found && !raft.is_initialized().await.map_err(fatal)? {
+            let address = self.inner.peers.as_ref().map_or("", |peers| &peers.address);
+            let members = BTreeMap::from([(self.inner.node_id, BasicNode::new(address))]);
             raft.initialize(members).await.map_err(|error| match error {
                 RaftError::Fatal(error) => fatal(error),
                 RaftError::APIError(error) => Error::Failed { reason: error.to_string() },
             })?;
+            self.note_first_entry()?;
         }
-        if !directory.initialized() {
-            directory.set_initialized(&disk)?;
-        }
-        // Alone, nobody else can lead: there is nothing to wait for.
-        if raft.voter_ids().all(|id| id == self.inner.node_id) {
+        if self.is_alone() {
+            // Nobody else can lead: there is nothing to wait for.
             raft.trigger().elect(false).await.map_err(fatal)?;
+            tokio::time::timeout(LEADER_WITHIN, self.lead()).await.map_err(|_| Error::NoLeader(LEADER_WITHIN))??;
+        } else {
+            self.catch_up().await?;
         }
-        tokio::time::timeout(LEADER_WITHIN, self.lead()).await.map_err(|_| Error::NoLeader(LEADER_WITHIN))?
+        self.note_first_entry()?;
+        if self.inner.peers.is_some() {
+            let keeper = crate::group::keep(Arc::downgrade(&self.inner));
+            #[allow(clippy::disallowed_methods, reason = "ended by `close`, or when the last handle is gone")]
+            let keeper = tokio::spawn(keeper);
+            *self.inner.keeper.lock() = Some(keeper);
+        }
+        Ok(())
+    }
+
+    fn note_first_entry(&self) -> Result<(), Error> {
+        let mut directory = self.inner.directory.lock();
+        if directory.initialized() { Ok(()) } else { directory.set_initialized(&self.inner.disk) }
+    }
+
+    /// Whether this node is the only voter.
+    fn is_alone(&self) -> bool {
+        let mut voters = self.inner.raft.voter_ids().peekable();
+        voters.peek().is_some() && voters.all(|id| id == self.inner.node_id)
     }
 
     /// Waits until this node leads and has applied all that was committed before.
@@ -158,10 +252,31 @@ impl Replica {
                 .await
                 .map_err(|error| self.stopped(error.to_string()))?;
             // A new leader isn't confirmed at once, and may have lost again.
-            match self.confirm().await {
+            match self.confirm_here().await {
                 Err(Error::NotLeader) => tokio::time::sleep(Duration::from_millis(2)).await,
                 other => return other.map(drop),
             }
+        }
+    }
+
+    async fn catch_up(&self) -> Result<(), Error> {
+        let mut said = std::time::Instant::now();
+        loop {
+            match self.confirm().await {
+                Ok(_) => return Ok(()),
+                Err(Error::NotLeader | Error::Behind { .. } | Error::Unknown) => {}
+                Err(error) => return Err(error),
+            }
+            self.announce_address().await;
+            if said.elapsed() >= SAY_EVERY {
+                said = std::time::Instant::now();
+                let voters = self.inner.raft.voter_ids().count();
+                tracing::warn!(
+                    voters,
+                    "this node waits for a quorum of its cluster: start the other nodes, or see `octelium-node recover --help`"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -175,39 +290,9 @@ impl Replica {
         self.inner.state.subscribe()
     }
 
-    /// Appends a command to the log: on return it is durable and applied, and [`Self::state`] shows it.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] and [`Error::NotLeader`] changed nothing. After the others the outcome is unknown.
-    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
-        let proposal = Proposal::new(command)?;
-        let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
-        match self.inner.raft.client_write(proposal).await {
-            Ok(response) => Ok(response.data),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(Error::NotLeader),
-            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::Unknown),
-            Err(error) => Err(self.stopped(error.to_string())),
-        }
-    }
-
-    /// Makes sure that no other node can have led meanwhile. Returns the index of [`Self::state`], which then includes
-    /// all that was acknowledged before the call.
-    ///
-    /// # Errors
-    /// [`Error::NotLeader`], also when no quorum answers; or the replica stopped.
-    pub async fn confirm(&self) -> Result<u64, Error> {
-        match self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(self.state().index()),
-            Err(RaftError::APIError(
-                LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
-            )) => Err(Error::NotLeader),
-            Err(error) => Err(self.stopped(error.to_string())),
-        }
-    }
-
     /// How long ago a quorum was known to stand behind the leader that this node hears; `None` if it hears none.
     ///
-    /// A group of one is its own quorum. A follower hears nothing until nodes have a network.
+    /// A group of one is its own quorum. Only a leader knows; others ask it with [`Self::confirm`].
     pub fn leader_contact(&self) -> Option<Duration> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -263,6 +348,9 @@ impl Replica {
     pub async fn close(self) -> Result<(), Error> {
         self.inner.closed.store(true, Ordering::Release);
         self.inner.permits.close();
+        if let Some(keeper) = self.inner.keeper.lock().take() {
+            keeper.abort();
+        }
         self.inner.raft.shutdown().await.map_err(|error| Error::Failed { reason: error.to_string() })?;
         self.inner.snapshots.settled().await;
         let writer = self.inner.writer.lock().take();
@@ -273,7 +361,7 @@ impl Replica {
     }
 
     /// Why an answer of the stopped consensus is what it is.
-    fn stopped(&self, reason: String) -> Error {
+    pub(crate) fn stopped(&self, reason: String) -> Error {
         if let Some(reason) = self.inner.storage.failed.borrow().clone() {
             return Error::Failed { reason };
         }
@@ -294,11 +382,11 @@ impl Drop for Inner {
 }
 
 impl Opened {
-    fn at(disk: &Disk, path: &Path, segment_bytes: u64) -> Result<Self, Error> {
+    fn at(disk: &Disk, path: &Path, segment_bytes: u64, is_joining: bool) -> Result<Self, Error> {
         let directory = Directory::open(disk, path)?;
         let snapshots = Snapshots::open(disk.clone(), path, directory.lock())?;
         let log = log_store::open(disk.clone(), path, directory.lock(), segment_bytes)?;
-        if let Err(error) = check(path, &directory, &snapshots, &log.shared) {
+        if let Err(error) = check(path, &directory, &snapshots, &log.shared, is_joining) {
             // The thread holds the lock: it must be gone before another try.
             drop(log.store);
             log.thread.join().ok();
@@ -309,12 +397,19 @@ impl Opened {
 }
 
 /// Whether the parts of a data directory fit together.
-fn check(path: &Path, directory: &Directory, snapshots: &Snapshots, log: &log_store::Shared) -> Result<(), Error> {
+fn check(
+    path: &Path,
+    directory: &Directory,
+    snapshots: &Snapshots,
+    log: &log_store::Shared,
+    is_joining: bool,
+) -> Result<(), Error> {
     let gone = |reason: &str| Err(Error::corrupt(path.join("log"), 0, reason));
     if log.last().is_none() && directory.initialized() {
         return gone("the log of this node is gone");
     }
-    if log.last().is_none() && log.has_voted() {
+    // A leader is known before its first entry comes; who has none yet has acknowledged nothing.
+    if log.last().is_none() && log.has_voted() && !is_joining {
         return gone("there is a vote, but no log");
     }
     if log.purged() > snapshots.newest().and_then(|(meta, _)| meta.last_log_id) {
@@ -336,8 +431,10 @@ fn config(options: &Options) -> Config {
     Config {
         cluster_name: "octelium".to_owned(),
         heartbeat_interval: 100,
-        election_timeout_min: 300,
-        election_timeout_max: 600,
+        // A node that gets little time for a moment is no reason to look for another leader.
+        election_timeout_min: 750,
+        election_timeout_max: 1_250,
+        install_snapshot_timeout: 10_000,
         enable_pre_vote: Some(true),
         // A restarted node wins a new term, which commits all that is in its log.
         enable_leader_restore: Some(false),

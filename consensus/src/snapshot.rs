@@ -79,7 +79,12 @@ impl Snapshots {
 }
 
 fn write(disk: &Disk, file: &File, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
-    let mut sink = BufWriter::with_capacity(1 << 20, Sink { disk, file, offset: 0 });
+    write_to(Sink { disk, file, offset: 0 }, meta, state)
+}
+
+/// Writes the form of a snapshot, in pieces of up to 1 MiB.
+pub fn write_to(sink: impl Write, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+    let mut sink = BufWriter::with_capacity(1 << 20, sink);
     sink.write_all(MAGIC)?;
     sink.write_all(&VERSION.to_le_bytes())?;
     let head = form::Content::Head(form::Head {
@@ -139,7 +144,12 @@ fn read(path: &Path) -> Result<Option<(SnapshotMeta, State)>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open", path)(error)),
     };
-    let mut source = Source { path, reader: BufReader::with_capacity(1 << 20, file), offset: 0 };
+    read_from(path, file).map(Some)
+}
+
+/// Reads the form of a snapshot to its end; `path` names it in errors.
+pub fn read_from(path: &Path, reader: impl Read) -> Result<(SnapshotMeta, State), Error> {
+    let mut source = Source { path, reader: BufReader::with_capacity(1 << 20, reader), offset: 0 };
     let mut head = [0; 12];
     source.fill(&mut head)?;
     if head[..8] != *MAGIC {
@@ -168,7 +178,7 @@ fn read(path: &Path) -> Result<Option<(SnapshotMeta, State)>, Error> {
     if !source.at_end()? {
         return Err(Error::corrupt(path, source.offset, "something follows its end"));
     }
-    Ok(meta.map(|meta| (meta, state)))
+    meta.map(|meta| (meta, state)).ok_or_else(|| Error::corrupt(path, 0, "it is empty"))
 }
 
 fn snapshot_meta(head: form::Head) -> Result<SnapshotMeta, String> {
@@ -179,13 +189,13 @@ fn snapshot_meta(head: form::Head) -> Result<SnapshotMeta, String> {
     })
 }
 
-struct Source<'a> {
+struct Source<'a, R> {
     path: &'a Path,
-    reader: BufReader<File>,
+    reader: BufReader<R>,
     offset: u64,
 }
 
-impl Source<'_> {
+impl<R: Read> Source<'_, R> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
         self.reader.read_exact(bytes).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Error::corrupt(self.path, self.offset, "it is cut off"),

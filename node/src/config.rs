@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fmt, fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +16,7 @@ use octelium_http1::{Limits, PoolLimits};
 use serde::Deserialize;
 
 use crate::{
-    client_address::Networks, listener::accept::Places, proxy::forward::connect::Overrides,
+    client_address::Networks, cluster::token::Invitation, listener::accept::Places, proxy::forward::connect::Overrides,
     telemetry::access_log::Output,
 };
 
@@ -138,6 +139,21 @@ pub struct Settings {
     /// Between two parts of an upstream's event stream (`text/event-stream`) [default: 1h]
     #[arg(long, env = "OCTELIUM_NODE_EVENT_STREAM_IDLE_TIMEOUT", value_name = "DURATION")]
     pub event_stream_idle_timeout: Option<String>,
+    /// Where other nodes of the cluster connect: `ADDRESS:PORT`; without it this node stays alone
+    #[arg(long, env = "OCTELIUM_NODE_CLUSTER_LISTEN", value_name = "ADDRESS")]
+    pub cluster_listen: Option<String>,
+    /// Where other nodes reach this one: `HOST:PORT` [default: clusterListen]
+    #[arg(long, env = "OCTELIUM_NODE_CLUSTER_ADDRESS", value_name = "ADDRESS")]
+    pub cluster_address: Option<String>,
+    /// Join a cluster: `TOKEN@HOST:PORT`, as `octelium-node token create` prints it; a member needs it no more
+    #[arg(long, env = "OCTELIUM_NODE_JOIN", value_name = "TOKEN@HOST:PORT", hide_env_values = true)]
+    pub join: Option<Secret>,
+    /// Nodes that vote at most; the others follow, and serve all the same [default: 5]
+    #[arg(long, env = "OCTELIUM_NODE_VOTERS_MAX", value_name = "N")]
+    pub voters_max: Option<usize>,
+    /// A node that votes and is silent for so long is replaced by one that follows [default: 1m]
+    #[arg(long, env = "OCTELIUM_NODE_VOTER_GRACE", value_name = "DURATION")]
+    pub voter_grace: Option<String>,
     /// Unused connections that a worker keeps to one upstream [default: 256]
     #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_IDLE_PER_UPSTREAM_MAX", value_name = "N")]
     pub upstream_idle_per_upstream_max: Option<usize>,
@@ -151,6 +167,37 @@ pub struct Settings {
 
 /// Less would refuse requests for a hiccup.
 const VIEW_AGE_LEAST: Duration = Duration::from_secs(2);
+
+/// A setting that is shown nowhere.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// How this node is one of several.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each is explained in Settings")]
+pub struct Clustered {
+    pub listen: SocketAddr,
+    /// `None`: where it listens.
+    pub address: Option<String>,
+    pub voters_max: usize,
+    pub voter_grace: Duration,
+    pub join: Option<Arc<Invitation>>,
+}
 
 /// One listening address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +233,7 @@ pub struct Config {
     pub limits: Limits,
     pub http2: octelium_http2::Limits,
     pub pool: PoolLimits,
+    pub cluster: Option<Clustered>,
 }
 
 macro_rules! over {
@@ -245,10 +293,20 @@ impl Settings {
             upstream_head_timeout,
             upstream_body_idle_timeout,
             event_stream_idle_timeout,
+            cluster_listen,
+            cluster_address,
+            join,
+            voters_max,
+            voter_grace,
             upstream_idle_per_upstream_max,
             upstream_idle_max,
             upstream_idle_timeout,
         )
+    }
+
+    /// The data directory.
+    pub fn data_dir(self) -> PathBuf {
+        self.data_dir.unwrap_or_else(|| "octelium-data".into())
     }
 
     /// Checks everything.
@@ -344,6 +402,14 @@ impl Settings {
             bail!("proxyProtocolFrom: name the load balancers of the listeners with proxyProtocol=true");
         }
         let trusted_hops = parse_networks("trustedHops", self.trusted_hops)?;
+        let cluster = Cluster {
+            listen: self.cluster_listen,
+            address: self.cluster_address,
+            join: self.join,
+            voters_max: self.voters_max,
+            voter_grace: self.voter_grace,
+        };
+        let cluster = cluster.check()?;
         let http2 = Http2 {
             streams_max: self.http2_streams_max,
             header_bytes_max: self.http2_header_bytes_max,
@@ -378,6 +444,7 @@ impl Settings {
             limits,
             http2,
             pool,
+            cluster,
         })
     }
 }
@@ -455,6 +522,56 @@ impl Http2 {
     }
 }
 
+/// The settings of a node among others.
+struct Cluster {
+    listen: Option<String>,
+    address: Option<String>,
+    join: Option<Secret>,
+    voters_max: Option<usize>,
+    voter_grace: Option<String>,
+}
+
+impl Cluster {
+    fn check(self) -> Result<Option<Clustered>> {
+        let Some(listen) = self.listen else {
+            let others = [
+                ("clusterAddress", self.address.is_some()),
+                ("join", self.join.is_some()),
+                ("votersMax", self.voters_max.is_some()),
+                ("voterGrace", self.voter_grace.is_some()),
+            ];
+            match others.iter().find(|(_, is_set)| *is_set) {
+                Some((name, _)) => {
+                    bail!("{name}: it needs clusterListen, where other nodes connect, like 0.0.0.0:7443")
+                }
+                None => return Ok(None),
+            }
+        };
+        let listen: SocketAddr =
+            listen.parse().map_err(|_| anyhow!("clusterListen: `{listen}` must be ADDRESS:PORT, like 0.0.0.0:7443"))?;
+        if let Some(address) = &self.address {
+            let is_address = address.len() <= 300
+                && address
+                    .rsplit_once(':')
+                    .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
+            if !is_address {
+                bail!("clusterAddress: `{address}` must be HOST:PORT, like node-1.example.com:7443");
+            }
+        } else if listen.ip().is_unspecified() {
+            bail!("clusterAddress: say where other nodes reach this one, since clusterListen is any address");
+        }
+        let mut voters_max = 5;
+        set_number(&mut voters_max, "votersMax", self.voters_max, 1..=9)?;
+        if voters_max % 2 == 0 {
+            bail!("votersMax: {voters_max} is even: one voter less survives as many failures");
+        }
+        let mut voter_grace = Duration::from_secs(60);
+        set_duration(&mut voter_grace, "voterGrace", self.voter_grace)?;
+        let join = self.join.map(|join| join.0.parse().map(Arc::new)).transpose()?;
+        Ok(Some(Clustered { listen, address: self.address, voters_max, voter_grace, join }))
+    }
+}
+
 fn parse_resolve(text: &str) -> Result<(String, SocketAddr)> {
     let parts =
         text.split_once('=').and_then(|(host, address)| Some((host.to_ascii_lowercase(), address.parse().ok()?)));
@@ -492,7 +609,8 @@ fn set_u32(setting: &mut u32, name: &str, found: Option<usize>, range: std::ops:
     Ok(())
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as settings spell it: `500ms`, `10s`, `5m`, `1h`; above 0 and at most a year.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|character: char| !character.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
     let milliseconds = match &text[digits..] {
@@ -539,6 +657,12 @@ mod tests {
             ("domain: example.com\nhttp2StreamsMax: 0", "http2StreamsMax: 0 is not between"),
             ("domain: example.com\nhttp2StreamWindowBytes: 100", "http2StreamWindowBytes: 100 is not between"),
             ("domain: example.com\nrequestsMax: 0", "requestsMax: 0 is not between"),
+            ("domain: example.com\njoin: a@b:1", "join: it needs clusterListen"),
+            ("domain: example.com\nclusterListen: ':1'", "clusterListen: `:1` must be ADDRESS:PORT"),
+            ("domain: example.com\nclusterListen: 0.0.0.0:1", "clusterAddress: say where"),
+            ("domain: example.com\nclusterListen: 127.0.0.1:1\nclusterAddress: a", "clusterAddress: `a` must be"),
+            ("domain: example.com\nclusterListen: 127.0.0.1:1\nvotersMax: 4", "votersMax: 4 is even"),
+            ("domain: example.com\nclusterListen: 127.0.0.1:1\njoin: a@b:1", "join: the token can't be used"),
             ("domain: example.com\nworkers: 0", "workers: 0 is not between"),
             ("domain: example.com\nheadTimeout: 10", "headTimeout"),
             ("domain: example.com\nheadTimeout: 10 s", "headTimeout: `10 s` is not a duration"),

@@ -55,14 +55,14 @@ pub fn generate(domain: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>> {
     ])
 }
 
-fn name(common: &str) -> DistinguishedName {
+pub(crate) fn name(common: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common);
     name
 }
 
 #[allow(clippy::disallowed_methods, reason = "certificates are dated by the wall clock")]
-fn valid_for(params: &mut CertificateParams, days: i64) {
+pub(crate) fn valid_for(params: &mut CertificateParams, days: i64) {
     let now = time::OffsetDateTime::now_utc();
     params.not_before = now - time::Duration::hours(1);
     params.not_after = now + time::Duration::days(days);

@@ -1,6 +1,7 @@
 //! The node: listeners, the request path and the wiring between the rooms.
 
 pub mod client_address;
+pub mod cluster;
 pub mod config;
 pub mod control_door;
 pub mod identity;

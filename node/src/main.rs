@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use octelium_node::{
-    config::{Config, Settings},
+    cluster::door::{self, Token as Created},
+    config::{Config, Settings, parse_duration},
     node::Node,
     quickstart,
 };
@@ -29,8 +30,26 @@ enum Command {
     Start(WithFile),
     /// Check the settings and exit
     Check(WithFile),
+    /// Make tokens with which other nodes join
+    #[command(subcommand)]
+    Token(Token),
     /// Start a node with a demo upstream, for a first look: everything under ./octelium-data
     Quickstart(quickstart::Options),
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Print what another node joins with: `octelium-node start --join …`. It is a secret, and good for one node
+    Create(CreateToken),
+}
+
+#[derive(Args)]
+struct CreateToken {
+    /// How long it is good
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    ttl: String,
+    #[command(flatten)]
+    file: WithFile,
 }
 
 #[derive(Args)]
@@ -69,11 +88,16 @@ fn run(command: Command) -> Result<()> {
         Command::Start(with_file) => {
             let config = with_file.check()?;
             in_runtime(&config.log.clone(), async move {
-                let signals = Signals::listen()?;
-                let node = Node::start(&config).await?;
+                let mut signals = Signals::listen()?;
+                // Boxed: it is large. A start can wait for other nodes, and so for ever.
+                let node = tokio::select! {
+                    node = Box::pin(Node::start(&config)) => node?,
+                    () = signals.either() => return Ok(()),
+                };
                 until_stopped(signals, node).await
             })
         }
+        Command::Token(Token::Create(create)) => create_token(create),
         Command::Quickstart(options) => in_runtime(&options.log.clone(), async move {
             let signals = Signals::listen()?;
             quickstart::run(options, |node| until_stopped(signals, node)).await
@@ -108,6 +132,25 @@ impl Signals {
         let listen = |kind| signal(kind).context("listening for signals");
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
+
+    async fn either(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn create_token(create: CreateToken) -> Result<()> {
+    let ttl = parse_duration(&create.ttl).filter(|ttl| ttl.as_secs() >= 1 && ttl.as_secs() <= 7 * 86_400);
+    let ttl = ttl.with_context(|| format!("ttl: `{}` is not a duration from 1s to 168h, like 10m", create.ttl))?;
+    let settings = create.file.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let data_dir = create.file.settings.over(settings).data_dir();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Created { token, address } = runtime.block_on(door::create_token(&data_dir, ttl))?;
+    println!("{}@{address}", *token);
+    eprintln!("Good for {} and for one node: octelium-node start --join TOKEN@{address} …", create.ttl);
+    Ok(())
 }
 
 async fn until_stopped(signals: Signals, node: Node) -> Result<()> {

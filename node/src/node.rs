@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    cluster::{self, Entering, Membership},
     config::{Config, Listen},
     identity::{self, Certificates},
     listener::{
@@ -49,6 +50,8 @@ pub struct Node {
     pub freshness: Freshness,
     /// The certificate that clients trust.
     pub ca_file: PathBuf,
+    /// Where other nodes reach this one, if it is to have others.
+    pub cluster_address: Option<String>,
     replica: Replica,
     supervisor: Supervisor,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
@@ -57,12 +60,13 @@ pub struct Node {
     writer: Writer,
     sweeper: tokio::task::JoinHandle<()>,
     keeper: tokio::task::JoinHandle<()>,
+    membership: Option<Arc<Membership>>,
 }
 
 /// Expiry is enforced at use; this only clears away what has expired.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
-async fn sweep(control: Control) {
+async fn sweep(control: Control, membership: Option<Arc<Membership>>, node: u64) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     tick.tick().await; // the first one is immediate
     loop {
@@ -71,6 +75,9 @@ async fn sweep(control: Control) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "expired Sessions and Credentials were removed"),
             Err(error) => tracing::warn!(%error, "what has expired can't be removed now"),
+        }
+        if let Some(Err(error)) = membership.as_ref().map(|membership| membership.renew(&control, node)) {
+            tracing::error!(error = %format!("{error:#}"), "this node's certificate can't be made anew");
         }
     }
 }
@@ -84,32 +91,45 @@ impl Node {
         // 1. What must be there before anything else: the directory, the key, the ports.
         make_directory(&config.data_dir)?;
         let key_file = config.data_dir.join("sealing.key");
+        let entering = Entering::begin(config).await?;
         let sealing = Arc::new(SealingKey::load_or_create(&key_file)?);
         let (addresses, mut sockets) = take_addresses(config)?;
         let writer = Writer::start(&config.access_log).context("opening the access log")?;
 
         // 2. The replicated state, and those who follow it.
-        let replica = Replica::open(Options::new(config.data_dir.join("raft"))).await?;
+        let mut options = Options::new(config.data_dir.join("raft"));
+        if let Some(entering) = &entering {
+            entering.prepare(&mut options);
+        }
+        let replica = Replica::create(options).await?;
+        let server = entering.as_ref().map(|entering| entering.open(&replica)).transpose()?.flatten();
+        if let Err(error) = replica.ready().await {
+            replica.close().await?;
+            return Err(error.into());
+        }
         if let Err(error) = same_domain(&replica.state(), &config.domain) {
             replica.close().await?;
             return Err(error);
         }
-        // Requests that need a Session are refused until this says that a quorum has been heard.
-        let freshness = Freshness::default();
-        freshness.ask(&replica).await?;
         let views = Views::new(&config.domain);
         let supervisor = Supervisor::start(views.clone(), replica.watch()).await?;
 
         // 3. The control plane; the first start makes the cluster's identity.
         let control = Control::new(replica.clone(), views.clone(), sealing.clone(), &config.domain, &config.public_url);
         let root_token = control.bootstrap(identity::generate(&config.domain)?).await?;
+        let has_joined = entering.as_ref().is_some_and(Entering::has_joined);
+        let membership = match entering {
+            Some(entering) => Some(Arc::new(entering.complete(server, &replica, &control).await?)),
+            None => None,
+        };
         let ips: BTreeSet<_> =
             addresses.iter().map(|listen| listen.address.ip()).filter(|ip| !ip.is_unspecified()).collect();
         if let Err(error) = control.announce(replica.node_id(), &ips.into_iter().collect::<Vec<_>>()).await {
             tracing::warn!(%error, "this node's Gateway can't be written now");
         }
         let token_file = config.data_dir.join(ROOT_TOKEN);
-        let unused = || control.unused_root_token().filter(|_| !token_file.exists());
+        // Who founded the cluster keeps the token; who joined has none of it.
+        let unused = || control.unused_root_token().filter(|_| !has_joined && !token_file.exists());
         let root_token = root_token.or_else(unused);
         if let Some(token) = &root_token {
             // Before anybody can connect: whoever waits for the ports finds the token.
@@ -124,7 +144,11 @@ impl Node {
         let own = config.tls.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
         let certificates = Certificates::open(&key, &certificate, own, views.routes.clone())?;
 
-        // 4. The workers open the doors.
+        // 4. The workers open the doors. Requests that need a Session are refused until a quorum has been heard.
+        let freshness = Freshness::default();
+        if let Err(error) = freshness.ask(&replica).await {
+            tracing::warn!(%error, "no leader is heard now; whatever needs a Session is refused until one is");
+        }
         let (draining, drained) = watch::channel(false);
         let parts = Parts {
             views,
@@ -153,7 +177,7 @@ impl Node {
             workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
         }
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
-        let sweeper = tokio::spawn(sweep(control.clone()));
+        let sweeper = tokio::spawn(sweep(control.clone(), membership.clone(), replica.node_id()));
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let keeper = tokio::spawn(freshness.clone().keep(replica.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
@@ -162,6 +186,7 @@ impl Node {
             control,
             root_token,
             ca_file,
+            cluster_address: membership.as_ref().map(|membership| membership.address.clone()),
             replica,
             supervisor,
             workers,
@@ -171,6 +196,7 @@ impl Node {
             sweeper,
             freshness,
             keeper,
+            membership,
         })
     }
 
@@ -190,6 +216,9 @@ impl Node {
     /// If a worker failed or the log can't be closed.
     pub async fn stop(self) -> Result<()> {
         tracing::info!("draining");
+        if self.membership.is_some() {
+            cluster::step_down(&self.replica).await;
+        }
         self.draining.send_replace(true);
         let workers = self.workers;
         let ended = tokio::task::spawn_blocking(move || workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>());
@@ -201,6 +230,7 @@ impl Node {
         self.keeper.abort();
         self.supervisor.stop().await;
         drop(self.control);
+        drop(self.membership);
         self.replica.close().await?;
         tracing::info!("stopped");
         Ok(())
@@ -263,7 +293,7 @@ fn take_addresses(config: &Config) -> Result<(Vec<Listen>, Vec<Vec<Taken>>)> {
     Ok((addresses, doors))
 }
 
-fn make_directory(path: &Path) -> Result<()> {
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| format!("making the data directory {}", path.display()))
 }

@@ -5,6 +5,7 @@
 
 mod auth;
 mod backup;
+mod cluster;
 mod clusters;
 mod completion;
 mod edit;

@@ -75,6 +75,7 @@ struct Inner {
     authenticators: BTreeSet<String>,
     serves_authenticators: bool,
     locks: BTreeSet<(Kind, String)>,
+    nodes: Vec<octelium_api::control::Node>,
     breaks_off: bool,
     /// So many changes will be made without an answer.
     lost: u32,
@@ -246,6 +247,10 @@ impl Server {
     /// So many calls will find no leader.
     pub fn unavailable(&self, calls: u32) {
         self.inner().unavailable = calls;
+    }
+
+    pub fn put_node(&self, node: octelium_api::control::Node) {
+        self.inner().nodes.push(node);
     }
 
     pub fn put(&self, object: Object) {

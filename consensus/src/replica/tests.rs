@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    command::{Expected, Write},
+    command::{Command, Expected, Outcome, Write},
     raft::{LogId, SnapshotMeta},
     state::apply,
     testing::{command, create, update, user},
@@ -298,7 +298,7 @@ fn step_command(state: &State, step: &Step, number: usize) -> Command {
 /// The state that snapshot and log on the disk lead to, without Raft.
 fn rebuild(directory: &Path, upto: u64) -> State {
     let copy = copy(directory);
-    let opened = Opened::at(&Disk::default(), copy.path(), 4_096).unwrap();
+    let opened = Opened::at(&Disk::default(), copy.path(), 4_096, false).unwrap();
     let (meta, mut state): (SnapshotMeta, State) = opened.snapshots.newest().unwrap_or_default();
     let after = meta.last_log_id.map_or(0, |log_id| log_id.index + 1);
     for entry in opened.log.shared.entries(after..upto + 1) {

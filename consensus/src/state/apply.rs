@@ -45,6 +45,11 @@ fn change(state: &mut State, index: u64, command: &Command) -> Result<(), Outcom
             Write::DeleteKey { name } => {
                 state.keys.remove(name.as_str());
             }
+            Write::TakeKey { name } => {
+                if state.keys.remove(name.as_str()).is_none() {
+                    return Err(conflict(Kind::ClusterConfig, name, "it was taken before, or never there"));
+                }
+            }
         }
     }
     match command.requires.iter().find(|required| state.get(required.kind, &required.uid).is_none()) {

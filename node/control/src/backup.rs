@@ -16,7 +16,9 @@ use zeroize::Zeroizing;
 
 pub use restore::{Upload, restore};
 
-use crate::{Inner, apply::ANSWER_PREFIX, auth::credential, clock::Now, refusal::Refusal, rotation::MIXED_KEY, seal};
+use crate::{
+    Inner, apply::ANSWER_PREFIX, auth::credential, clock::Now, nodes, refusal::Refusal, rotation::MIXED_KEY, seal,
+};
 
 const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
 
@@ -143,5 +145,5 @@ fn is_kept(object: &Object, now: Now) -> bool {
 
 /// Whether a key belongs into a backup: answers of changes and notes about keys are this cluster's alone.
 fn is_kept_key(name: &str) -> bool {
-    !name.starts_with(ANSWER_PREFIX) && name != MIXED_KEY
+    !name.starts_with(ANSWER_PREFIX) && name != MIXED_KEY && !nodes::is_of_nodes(name)
 }

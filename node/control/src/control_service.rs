@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use octelium_api::control::{
-    ApplyRequest, ApplyResponse, BackupPart, CreateBackupRequest, RestoreBackupRequest, RestoreBackupResponse,
-    SetLockRequest, SetLockResponse, WaitForChangeRequest, WaitForChangeResponse, WaitForIndexRequest,
+    self as api, ApplyRequest, ApplyResponse, BackupPart, CreateBackupRequest, GetClusterRequest, RemoveNodeRequest,
+    RemoveNodeResponse, RestoreBackupRequest, RestoreBackupResponse, SetLockRequest, SetLockResponse,
+    SetNodeDrainedRequest, SetNodeDrainedResponse, WaitForChangeRequest, WaitForChangeResponse, WaitForIndexRequest,
     WaitForIndexResponse, control_service_server::ControlService,
 };
 use tokio::sync::SemaphorePermit;
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 use zeroize::Zeroizing;
 
-use crate::{Inner, apply, backup, grpc::actor, lock, wait};
+use crate::{Inner, apply, backup, grpc::actor, lock, nodes, wait};
 
 const SERVICE: &str = "octelium.control.v1.ControlService";
 
@@ -53,6 +54,27 @@ impl ControlService for Extra {
     async fn set_lock(&self, request: Request<SetLockRequest>) -> Result<Response<SetLockResponse>, Status> {
         let actor = actor(&request, SERVICE, "SetLock")?;
         Ok(Response::new(lock::set(&self.0, &actor, request.get_ref()).await?))
+    }
+
+    async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<api::Cluster>, Status> {
+        actor(&request, SERVICE, "GetCluster")?;
+        Ok(Response::new(nodes::cluster(&self.0).await?))
+    }
+
+    async fn set_node_drained(
+        &self,
+        request: Request<SetNodeDrainedRequest>,
+    ) -> Result<Response<SetNodeDrainedResponse>, Status> {
+        let actor = actor(&request, SERVICE, "SetNodeDrained")?;
+        let request = request.get_ref();
+        nodes::set_drained(&self.0, &actor, &request.id, request.is_drained).await?;
+        Ok(Response::new(SetNodeDrainedResponse {}))
+    }
+
+    async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeResponse>, Status> {
+        let actor = actor(&request, SERVICE, "RemoveNode")?;
+        nodes::remove(&self.0, &actor, &request.get_ref().id).await?;
+        Ok(Response::new(RemoveNodeResponse {}))
     }
 
     async fn create_backup(

@@ -14,6 +14,7 @@ mod draft;
 mod grpc;
 mod list;
 mod lock;
+pub mod nodes;
 pub mod oauth2;
 mod plan;
 mod random;
@@ -129,6 +130,10 @@ impl Control {
         public_url: &str,
         clock: Clock,
     ) -> Self {
+        replica.decides_by({
+            let views = views.clone();
+            move || views.index()
+        });
         let store = Store::new(replica, views, sealing, domain, clock);
         let public_url = public_url.trim_end_matches('/').to_owned();
         Self {

@@ -19,11 +19,18 @@ fn patience(milliseconds: u32) -> Duration {
     }
 }
 
-/// Waits until requests on this node are decided by the state at the index.
+/// Waits until requests are decided by the state at the index: on this node, and on every other that can be reached.
 pub async fn for_index(inner: &Inner, request: &WaitForIndexRequest) -> WaitForIndexResponse {
-    let views = &inner.store.views;
-    let reached = tokio::time::timeout(patience(request.timeout_milliseconds), views.reached(request.index)).await;
-    WaitForIndexResponse { reached: reached.is_ok(), index: views.index() }
+    let (views, replica) = (&inner.store.views, &inner.store.replica);
+    let everywhere = async {
+        views.reached(request.index).await;
+        match replica.known_members().len() {
+            0 | 1 => true,
+            _ => replica.reached_everywhere(request.index).await.is_ok(),
+        }
+    };
+    let reached = tokio::time::timeout(patience(request.timeout_milliseconds), everywhere).await;
+    WaitForIndexResponse { reached: reached.unwrap_or(false), index: views.index() }
 }
 
 /// Waits until a resource of the kind has changed after the index.

@@ -141,6 +141,37 @@ impl control::control_service_server::ControlService for Cluster {
         Ok(Response::new(control::SetLockResponse { index: u64::from(changed) * 7 }))
     }
 
+    async fn get_cluster(
+        &self,
+        request: Request<control::GetClusterRequest>,
+    ) -> Result<Response<control::Cluster>, Status> {
+        let nodes = self.enter("GetCluster", &request)?.nodes.clone();
+        Ok(Response::new(control::Cluster { nodes }))
+    }
+
+    async fn set_node_drained(
+        &self,
+        request: Request<control::SetNodeDrainedRequest>,
+    ) -> Result<Response<control::SetNodeDrainedResponse>, Status> {
+        let mut inner = self.enter("SetNodeDrained", &request)?;
+        let request = request.into_inner();
+        let node = inner.nodes.iter_mut().find(|node| node.id == request.id);
+        node.ok_or_else(|| Status::not_found("no such node"))?.is_drained = request.is_drained;
+        Ok(Response::new(control::SetNodeDrainedResponse {}))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<control::RemoveNodeRequest>,
+    ) -> Result<Response<control::RemoveNodeResponse>, Status> {
+        let mut inner = self.enter("RemoveNode", &request)?;
+        if inner.nodes.len() == 1 {
+            return Err(Status::failed_precondition("it is the last one: stop it instead"));
+        }
+        inner.nodes.retain(|node| node.id != request.get_ref().id);
+        Ok(Response::new(control::RemoveNodeResponse {}))
+    }
+
     async fn create_backup(
         &self,
         request: Request<control::CreateBackupRequest>,

@@ -283,7 +283,7 @@ fn size(write: &Write) -> usize {
     match write {
         Write::Put { object, sealed, .. } => object.encode().len() + sealed.as_ref().map_or(0, Vec::len) + 256,
         Write::PutKey { name, sealed } => name.len() + sealed.len() + 64,
-        Write::Delete { .. } | Write::DeleteKey { .. } => 256,
+        Write::Delete { .. } | Write::DeleteKey { .. } | Write::TakeKey { .. } => 256,
     }
 }
 

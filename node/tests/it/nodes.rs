@@ -1,0 +1,232 @@
+//! Several nodes as processes: they find each other by tokens, agree, lose one, and take in nobody else.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use octelium_api::control::{
+    Cluster as Nodes, GetClusterRequest, RemoveNodeRequest, SetNodeDrainedRequest, node::Role,
+};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    api::Api,
+    cluster::DOMAIN,
+    manifest::{resource, workload},
+    process::{Process, run},
+    soon, until,
+};
+
+const ALONE: &[&str] = &["--cluster-listen", "127.0.0.1:0", "--voter-grace", "3s"];
+
+/// A node and what outlives it.
+struct Member {
+    directory: TempDir,
+    process: Option<Process>,
+}
+
+impl Member {
+    async fn start(more: &[&str]) -> Self {
+        let mut this = Self { directory: tempfile::tempdir().unwrap(), process: None };
+        this.restart(more).await;
+        this
+    }
+
+    async fn restart(&mut self, more: &[&str]) {
+        let arguments = [ALONE, more].concat();
+        let process = Process::start(self.directory.path(), &arguments, &[]).await;
+        self.process = Some(process.unwrap_or_else(|exit| panic!("{exit:?}")));
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    async fn invitation(&self, ttl: &str) -> String {
+        let exit = run(&["token", "create", "--data-dir", self.data().to_str().unwrap(), "--ttl", ttl]).await;
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        exit.out.trim().to_owned()
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().unwrap()
+    }
+
+    /// The root User at this node, by the founder's token.
+    async fn api(&self, founder: &Self) -> Api {
+        let token = fs::read_to_string(founder.data().join("root.token")).unwrap();
+        let anonymous =
+            Api::anonymous(self.process().https, &self.process().ca_file(), &format!("octelium-api.{DOMAIN}"));
+        soon("a log-in", anonymous.log_in(&token)).await
+    }
+}
+
+async fn nodes(api: &Api) -> Nodes {
+    // While a new leader is looked for, there is nobody to ask.
+    until("the nodes", async || api.control().get_cluster(GetClusterRequest {}).await.ok()).await.into_inner()
+}
+
+/// Waits until so many vote, this node says.
+async fn voters(api: &Api, wanted: usize) -> Nodes {
+    until("the voters", async || {
+        let nodes = nodes(api).await;
+        let voters = nodes.nodes.iter().filter(|node| node.role() != Role::Learner && node.is_reachable).count();
+        (voters == wanted).then_some(nodes)
+    })
+    .await
+}
+
+async fn has(api: &Api, name: &str) -> bool {
+    let list = api.core().list_user(octelium_api::core::ListUserOptions::default()).await.unwrap().into_inner();
+    list.items.iter().any(|user| user.metadata.as_ref().is_some_and(|metadata| metadata.name == name))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_are_one_cluster_and_survive_the_loss_of_any() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let mut members = vec![Member::start(&[]).await];
+    for _ in 0..2 {
+        let invitation = members[0].invitation("10m").await;
+        members.push(Member::start(&["--join", &invitation]).await);
+    }
+    assert!(!members[1].data().join("root.token").exists(), "the administrator's token stays where it was made");
+    let mut apis = Vec::new();
+    for member in &members {
+        apis.push(member.api(&members[0]).await);
+    }
+    let all = voters(&apis[2], 3).await;
+    assert_eq!(all.nodes.iter().filter(|node| node.role() == Role::Leader).count(), 1, "{all:?}");
+    assert!(all.nodes.iter().all(|node| node.version == env!("CARGO_PKG_VERSION")), "{all:?}");
+
+    // What one took, all have once it is acknowledged and waited for.
+    let applied = apis[1].apply(&[workload("by-1")]).await;
+    let wait = octelium_api::control::WaitForIndexRequest { index: applied.index, timeout_milliseconds: 20_000 };
+    assert!(apis[1].control().wait_for_index(wait).await.unwrap().into_inner().reached);
+    for api in &apis {
+        assert!(has(api, "by-1").await);
+    }
+
+    // Each in turn is killed, the others go on, and it comes back at another address.
+    for index in 0..3 {
+        members[index].process.take().unwrap().kill().await;
+        let other = apis[(index + 1) % 3].clone();
+        let name = format!("without-{index}");
+        until("a change without it", async || other.try_apply(&workload(&name).to_string()).await.ok()).await;
+        members[index].restart(&[]).await;
+        apis[index] = members[index].api(&members[0]).await;
+        assert!(has(&apis[index], &name).await, "who comes back has what it missed before it serves");
+        voters(&other, 3).await;
+    }
+
+    // An orderly stop hands over first; one that left for good is forgotten.
+    let leader = |nodes: &Nodes| nodes.nodes.iter().find(|node| node.role() == Role::Leader).unwrap().clone();
+    let first = leader(&nodes(&apis[0]).await);
+    apis[1].control().set_node_drained(SetNodeDrainedRequest { id: first.id.clone(), is_drained: true }).await.unwrap();
+    until("another leader", async || (leader(&nodes(&apis[0]).await).id != first.id).then_some(())).await;
+    apis[1].control().remove_node(RemoveNodeRequest { id: first.id.clone() }).await.unwrap();
+    let rest = voters(&apis[2], 1).await;
+    assert_eq!(rest.nodes.len(), 2, "{rest:?}");
+    let unknown = apis[1].control().remove_node(RemoveNodeRequest { id: first.id }).await.unwrap_err();
+    assert!(unknown.message().contains("there is no node"), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_taken_in_without_a_good_token() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let founder = Member::start(&[]).await;
+    let other = Member::start(&[]).await;
+    let invitation = founder.invitation("10m").await;
+    let (token, address) = invitation.split_once('@').unwrap();
+    let foreign = other.invitation("10m").await;
+    let wrong_place = format!("{}@{address}", foreign.split_once('@').unwrap().0);
+    let short = founder.invitation("1s").await;
+    let refused = async |more: &[&str], expected: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let exit = Process::start(directory.path(), &[ALONE, more].concat(), &[]).await;
+        let Err(exit) = exit.map(|_| ()) else { panic!("{more:?} joined") };
+        assert!(exit.code == Some(1) && exit.errors.contains(expected), "{more:?}: {}", exit.errors);
+    };
+    refused(&["--join", &wrong_place], "shaking hands").await;
+    refused(&["--join", &format!("{token}@127.0.0.1:1")], "connecting").await;
+    refused(&["--join", token], "must be TOKEN@HOST:PORT").await;
+    let mut forged = token.to_owned();
+    let last = if forged.ends_with('A') { 'B' } else { 'A' };
+    forged.replace_range(forged.len() - 2..forged.len() - 1, &last.to_string());
+    refused(&["--join", &format!("{forged}@{address}")], "is not the one that was made").await;
+    until("the end of the short token", async || {
+        let directory = tempfile::tempdir().unwrap();
+        let exit = Process::start(directory.path(), &[ALONE, &["--join", &short]].concat(), &[]).await;
+        match exit {
+            Err(exit) => exit.errors.contains("has expired").then_some(()),
+            Ok(_) => panic!("it took longer than a second to start"),
+        }
+    })
+    .await;
+
+    // Good once.
+    let joined = Member::start(&["--join", &invitation]).await;
+    refused(&["--join", &invitation], "was used before").await;
+    // A cluster of its own isn't thrown away.
+    let process = Process::start(founder.directory.path(), &[], &[]).await;
+    assert!(process.is_err_and(|exit| exit.errors.contains("in use by another process")));
+    let domain = founder.invitation("10m").await;
+    refused(&["--join", &domain, "--domain", "other.test"], "used multiple times").await;
+
+    let api = founder.api(&founder).await;
+    let all = nodes(&api).await;
+    assert_eq!(all.nodes.len(), 2, "{all:?}");
+    drop(joined);
+}
+
+/// What a stranger says to the door of a node changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_get_no_further_than_the_door() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let founder = Member::start(&[]).await;
+    let api = founder.api(&founder).await;
+    let address = nodes(&api).await.nodes[0].address.clone();
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 4096], b"\x16\x03\x01\xff\xff", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        let mut answer = Vec::new();
+        soon("the end of the connection", stream.read_to_end(&mut answer)).await.ok();
+        assert!(answer.len() < 100, "{answer:?}");
+    }
+    // A TLS client without a certificate may ask to join, and nothing else.
+    let ca = CertificateDer::from_pem_file(founder.data().join("cluster/ca.pem")).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca).unwrap();
+    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let cluster: serde_json::Value =
+        serde_json::from_slice(&fs::read(founder.data().join("cluster/membership.json")).unwrap()).unwrap();
+    let name = format!("any.{}.nodes.octelium.internal", cluster["clusterId"].as_str().unwrap());
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for (path, body, expected) in [
+        ("/append", "x", 403),
+        ("/change", "", 403),
+        ("/propose", "", 403),
+        ("/nothing", "", 403),
+        ("/join", "", 403),
+        ("/join", "{}", 403),
+        ("/join", &"x".repeat(5000), 400),
+    ] {
+        let request = http::Request::post(format!("https://node{path}")).header("octelium-node", "1").body(()).unwrap();
+        client = client.ready().await.unwrap();
+        let (response, mut sending) = client.send_request(request, false).unwrap();
+        sending.send_data(bytes::Bytes::copy_from_slice(body.as_bytes()), true).unwrap();
+        let response = soon("an answer", response).await.unwrap();
+        assert_eq!(response.status(), expected, "{path} {body:?}");
+    }
+    api.apply(&[resource("Group", "still-there", json!({}))]).await;
+}
