@@ -43,9 +43,33 @@ impl Views {
         self.routes.load().index.min(self.sessions.index())
     }
 
+    /// To be told of what is published from now on.
+    pub fn follow(&self) -> Follower {
+        Follower { routes: self.routes.follow(), sessions: self.sessions.follow() }
+    }
+
     /// Waits until both views reflect the log up to `index`.
     pub async fn reached(&self, index: u64) {
         self.routes.reached(index).await;
         self.sessions.reached(index).await;
+    }
+}
+
+/// Waits for changes of the views.
+pub struct Follower {
+    routes: watch::Receiver<u64>,
+    sessions: watch::Receiver<u64>,
+}
+
+impl Follower {
+    /// Waits until one of the views was published anew; for ever if there are no views any more.
+    pub async fn changed(&mut self) {
+        let is_alive = tokio::select! {
+            changed = self.routes.changed() => changed.is_ok(),
+            changed = self.sessions.changed() => changed.is_ok(),
+        };
+        if !is_alive {
+            std::future::pending().await
+        }
     }
 }

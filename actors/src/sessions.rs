@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use octelium_consensus::State;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::sync::watch;
 
 pub use entry::{SessionEntry, UserEntry};
 use table::Table;
@@ -52,6 +53,11 @@ impl Sessions {
     /// The log index that the view reflects.
     pub fn index(&self) -> u64 {
         self.index.current()
+    }
+
+    /// Each index from now on.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.index.follow()
     }
 
     fn shard(&self, uid: u128) -> &OnceLock<ArcSwap<Shard>> {

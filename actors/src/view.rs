@@ -42,6 +42,11 @@ impl<T> View<T> {
     pub fn index(&self) -> u64 {
         self.index.current()
     }
+
+    /// Each index from now on.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.index.follow()
+    }
 }
 
 /// The log index up to which something was published.
@@ -67,6 +72,11 @@ impl Published {
     pub async fn reached(&self, index: u64) {
         let mut follower = self.0.subscribe();
         follower.wait_for(|current| *current >= index).await.expect("the sender lives as long as this call borrows it");
+    }
+
+    /// Each index from now on; a slow reader sees the newest, not all.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
     }
 
     /// Where it stands.

@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod error;
+pub mod freshness;
 pub mod replica;
 pub mod seal;
 pub mod state;
@@ -30,6 +31,7 @@ mod voters;
 pub use command::{Command, Expected, Outcome, Requirement, Write};
 pub use directory::peek;
 pub use error::Error;
+pub use freshness::Freshness;
 pub use group::{Member, Status, drained_key};
 pub use recover::{Recovered, recover};
 pub use replica::{Options, Peers, Replica, Start};

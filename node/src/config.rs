@@ -97,6 +97,9 @@ pub struct Settings {
     /// For a whole request, from its head to the end of the answer; WebSocket is left out [default: no limit]
     #[arg(long, env = "OCTELIUM_NODE_REQUEST_TIMEOUT", value_name = "DURATION")]
     pub request_timeout: Option<String>,
+    /// How long this node may hear no leader before it refuses whatever needs a Session; at least 2s [default: 15s]
+    #[arg(long, env = "OCTELIUM_NODE_VIEW_AGE_MAX", value_name = "DURATION")]
+    pub view_age_max: Option<String>,
     /// Bytes of a request line at most [default: 8192]
     #[arg(long, env = "OCTELIUM_NODE_REQUEST_LINE_BYTES_MAX", value_name = "N")]
     pub request_line_bytes_max: Option<usize>,
@@ -162,6 +165,9 @@ pub struct Settings {
     pub upstream_idle_timeout: Option<String>,
 }
 
+/// Less would refuse requests for a hiccup.
+const VIEW_AGE_LEAST: Duration = Duration::from_secs(2);
+
 /// A setting that is shown nowhere.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
@@ -217,6 +223,7 @@ pub struct Config {
     pub log: String,
     pub drain_timeout: Duration,
     pub request_timeout: Option<Duration>,
+    pub view_age_max: Duration,
     pub resolve: Overrides,
     pub tls: Option<(PathBuf, PathBuf)>,
     pub places: Places,
@@ -272,6 +279,7 @@ impl Settings {
             upgraded_idle_timeout,
             write_timeout,
             request_timeout,
+            view_age_max,
             request_line_bytes_max,
             head_bytes_max,
             headers_max,
@@ -366,6 +374,11 @@ impl Settings {
                 Some(timeout)
             }
         };
+        let mut view_age_max = Duration::from_secs(15);
+        set_duration(&mut view_age_max, "viewAgeMax", self.view_age_max)?;
+        if view_age_max < VIEW_AGE_LEAST {
+            bail!("viewAgeMax: must be at least 2s, since a leader is heard each half second");
+        }
         let mut drain_timeout = Duration::from_secs(30);
         set_duration(&mut drain_timeout, "drainTimeout", self.drain_timeout)?;
         let mut handshake_timeout = Duration::from_secs(10);
@@ -421,6 +434,7 @@ impl Settings {
             log,
             drain_timeout,
             request_timeout,
+            view_age_max,
             resolve: Arc::new(resolve),
             tls,
             places,

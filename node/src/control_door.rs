@@ -64,6 +64,11 @@ impl ControlDoor {
             return None;
         }
         let page = Page::at(exchange.path())?;
+        if page != Page::Metadata
+            && let Err(rejection) = proxy.view_age.check()
+        {
+            return Some(Err(rejection));
+        }
         exchange.verdict = Some(Verdict { is_allowed: true, reason: Reason::Anonymous });
         Some(match (&exchange.method, page) {
             (&Method::GET, Page::Metadata) => Ok(self.control.oauth2_metadata().map(Body::full).into()),
@@ -137,12 +142,13 @@ fn may_ask_all(proxy: &Proxy, exchange: &mut Exchange, routes: &Routes, now: Now
     let route = routes.api.clone().ok_or_else(missing)?;
     exchange.route = Some(route.clone());
     exchange.verdict = None;
-    authenticate::identify(exchange, Access::Session, routes, &proxy.views.sessions, &proxy.tokens, now.unix)?;
+    let Proxy { views, tokens, view_age, .. } = proxy;
+    authenticate::identify(exchange, Access::Session, routes, &views.sessions, tokens, view_age, now.unix)?;
     let received = exchange.headers.clone();
     credentials::hide(&mut exchange.headers, &proxy.tokens, routes);
     let verdict = {
         let context = RequestContext::new(exchange, GrpcName::parse(INTROSPECT));
-        authorize::decide_request(exchange, &route, &context, now.unix_nanos)
+        authorize::decide_request(exchange.session.as_ref(), &route, &context, now.unix_nanos)
     };
     // The call itself reads them again.
     exchange.headers = received;

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use octelium_actors::{Views, supervisor::Supervisor};
 use octelium_api::{Kind, Object};
-use octelium_consensus::{Options, Replica, SealingKey, State};
+use octelium_consensus::{Freshness, Options, Replica, SealingKey, State};
 use octelium_control::Control;
 use socket2::Socket;
 use tokio::{
@@ -31,6 +31,7 @@ use crate::{
         tls::Tls,
         worker::{self, Door, Parts},
     },
+    proxy::view_age::ViewAge,
     telemetry::access_log::Writer,
 };
 
@@ -45,6 +46,8 @@ pub struct Node {
     pub control: Control,
     /// The root User's first token: given once, when the cluster is made.
     pub root_token: Option<String>,
+    /// When this node last heard a leader.
+    pub freshness: Freshness,
     /// The certificate that clients trust.
     pub ca_file: PathBuf,
     /// Where other nodes reach this one, if it is to have others.
@@ -56,6 +59,7 @@ pub struct Node {
     draining: watch::Sender<bool>,
     writer: Writer,
     sweeper: tokio::task::JoinHandle<()>,
+    keeper: tokio::task::JoinHandle<()>,
     membership: Option<Arc<Membership>>,
 }
 
@@ -143,10 +147,15 @@ impl Node {
         let own = config.tls.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
         let certificates = Certificates::open(&key, &certificate, own, views.routes.clone())?;
 
-        // 4. The workers open the doors.
+        // 4. The workers open the doors. Requests that need a Session are refused until a quorum has been heard.
+        let freshness = Freshness::default();
+        if let Err(error) = freshness.ask(&replica).await {
+            tracing::warn!(%error, "no leader is heard now; whatever needs a Session is refused until one is");
+        }
         let (draining, drained) = watch::channel(false);
         let parts = Parts {
             views,
+            view_age: ViewAge { freshness: freshness.clone(), max: config.view_age_max },
             sealing,
             control: control.clone(),
             control_runtime: Handle::current(),
@@ -172,6 +181,8 @@ impl Node {
         }
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone(), membership.clone(), replica.clone()));
+        #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
+        let keeper = tokio::spawn(freshness.clone().keep(replica.clone()));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
         Ok(Self {
             addresses,
@@ -186,6 +197,8 @@ impl Node {
             draining,
             writer,
             sweeper,
+            freshness,
+            keeper,
             membership,
         })
     }
@@ -237,6 +250,7 @@ impl Node {
         }
         self.writer.finish();
         self.sweeper.abort();
+        self.keeper.abort();
         self.supervisor.stop().await;
         drop(self.control);
         drop(self.membership);

@@ -22,6 +22,8 @@ pub mod respond;
 pub mod scrub;
 pub mod secrets;
 pub mod trace;
+pub mod under_way;
+pub mod view_age;
 
 use std::{
     cell::Cell,
@@ -41,6 +43,8 @@ use self::{
     forward::Forwarder,
     random::Random,
     respond::{Code, Rejection},
+    under_way::UnderWay,
+    view_age::ViewAge,
 };
 use crate::{
     client_address::{self, Networks},
@@ -61,6 +65,10 @@ pub struct Proxy {
     pub forwarder: Forwarder,
     /// Where records go.
     pub access_log: AccessLog,
+    /// How old the views are.
+    pub view_age: ViewAge,
+    /// Requests under way.
+    pub under_way: Rc<UnderWay>,
     /// For a whole request, if that is limited.
     pub request_timeout: Option<Duration>,
     /// The control plane, for the few paths that it answers.

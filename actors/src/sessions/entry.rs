@@ -85,6 +85,11 @@ pub struct SessionEntry {
 impl SessionEntry {
     /// Whether the access token with this id counts at `now_unix`.
     pub fn accepts(&self, token: u128, now_unix: i64) -> bool {
-        self.tokens.iter().any(|live| live.id == token && now_unix < live.until_unix)
+        self.live(token, now_unix).is_some()
+    }
+
+    /// The access token with this id, if it counts at `now_unix`.
+    pub fn live(&self, token: u128, now_unix: i64) -> Option<LiveToken> {
+        self.tokens.iter().find(|live| live.id == token && now_unix < live.until_unix).copied()
     }
 }

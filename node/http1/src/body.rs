@@ -19,6 +19,9 @@ pub enum BodyError {
     /// The peer sent nothing for too long.
     #[error("no body bytes within the timeout")]
     Timeout,
+    /// Whoever it is for may not have more of it.
+    #[error("withdrawn before its end")]
+    Withdrawn,
     /// Reading failed.
     #[error("reading the body: {0}")]
     Io(io::ErrorKind),

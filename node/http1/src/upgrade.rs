@@ -25,6 +25,11 @@ pub trait Observe {
 
     /// Both sides closed in order.
     fn closed(&mut self);
+
+    /// Whether the connection is to end now; if not, the task is woken when that is to be asked again.
+    fn is_withdrawn(&mut self, _cx: &mut Context<'_>) -> bool {
+        false
+    }
 }
 
 /// Bounds for an upgraded connection.
@@ -72,6 +77,9 @@ impl Tunnel {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { upgrade: Upgrade { wire: upstream, observer }, bounds, down, up } = self;
+        if observer.as_mut().is_some_and(|observer| observer.is_withdrawn(cx)) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let to_upstream = up.poll(client, upstream, cx)?;
         let to_client = down.poll(upstream, client, cx)?;
         if to_upstream + to_client > 0 {

@@ -62,7 +62,7 @@ impl Sending {
         let result = ready!(self.poll_pieces(cx));
         match &result {
             Ok(()) | Err(Stop::Gone) => {}
-            Err(Stop::Slow) => self.stream.send_reset(Reason::CANCEL),
+            Err(Stop::Slow | Stop::Body(BodyError::Withdrawn)) => self.stream.send_reset(Reason::CANCEL),
             Err(Stop::Body(_)) => self.stream.send_reset(Reason::INTERNAL_ERROR),
         }
         Poll::Ready(result)

@@ -96,7 +96,9 @@ async fn call(connection: &Connection, request: Request<Incoming>) -> Answer {
         target: path.clone().into(),
         version: parts.version,
         headers,
+        has_headers: true,
         request_bytes: 0,
+        declared_bytes: Some(0),
         body: Body::empty(),
         wants_websocket: false,
         interims: Interims::default(),
@@ -106,11 +108,14 @@ async fn call(connection: &Connection, request: Request<Incoming>) -> Answer {
         page: None,
         route: None,
         session: None,
+        token: None,
         verdict: None,
         config: None,
         made: Made::default(),
         rejection: None,
         place: None,
+        looks: proxy.under_way.looks(),
+        watch: None,
     };
     let mut pending = Pending::new(&proxy.access_log, exchange);
     if let Err(rejection) = connection.take_place(pending.exchange()) {
@@ -159,6 +164,9 @@ fn admit(proxy: &Proxy, exchange: &mut Exchange, path: &str, now: Now) -> Result
         let rejection = Rejection::new(respond::Code::HostUnknown, "not the host of this connection");
         return Err(refused(Code::NotFound, "no such host here", rejection));
     }
+    // Log-in too: what it would go by may have been withdrawn.
+    let too_old = "this node has not heard from the cluster's leader for too long; try again, or another node";
+    proxy.view_age.check().map_err(|rejection| refused(Code::Unavailable, too_old, rejection))?;
     let Some(name) = GrpcName::parse(path) else {
         let rejection = Rejection::new(respond::Code::NotFound, "not the path of a gRPC method");
         return Err(refused(Code::Unimplemented, "the path is not /package.Service/Method", rejection));
@@ -176,12 +184,13 @@ fn admit(proxy: &Proxy, exchange: &mut Exchange, path: &str, now: Now) -> Result
     let unauthenticated = |rejection| {
         refused(Code::Unauthenticated, "a valid access token is needed: log in with `octeliumctl login`", rejection)
     };
-    authenticate::identify(exchange, Access::Session, &routes, &proxy.views.sessions, &proxy.tokens, now.unix)
+    let Proxy { views, tokens, view_age, .. } = proxy;
+    authenticate::identify(exchange, Access::Session, &routes, &views.sessions, tokens, view_age, now.unix)
         .map_err(unauthenticated)?;
     credentials::hide(&mut exchange.headers, &proxy.tokens, &routes);
     let verdict = {
         let context = RequestContext::new(exchange, Some(name));
-        authorize::decide_request(exchange, &route, &context, now.unix_nanos)
+        authorize::decide_request(exchange.session.as_ref(), &route, &context, now.unix_nanos)
     };
     let is_allowed = verdict.is_allowed;
     let cause = verdict.reason.name();

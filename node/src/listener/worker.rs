@@ -36,7 +36,7 @@ use crate::{
     config::Listen,
     control_door::ControlDoor,
     proxy::{
-        Connection, Hop, Proxy,
+        Connection, Hop, Now, Proxy,
         authenticate::Tokens,
         configure::Generated,
         exchange::Peer,
@@ -46,6 +46,8 @@ use crate::{
         },
         random::Random,
         secrets::Secrets,
+        under_way::UnderWay,
+        view_age::ViewAge,
     },
     telemetry::access_log::{AccessLog, FLUSH_EVERY, LogQueue},
 };
@@ -53,11 +55,16 @@ use crate::{
 /// Idle upstream connections of a quiet worker are looked through every ten seconds.
 const SWEEP_TICKS: u64 = 100;
 
+/// Published views are looked at no more often.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// What all workers are made from.
 #[derive(Clone)]
 pub struct Parts {
     /// Published state.
     pub views: Views,
+    /// How old that is.
+    pub view_age: ViewAge,
     /// Opens Secrets and token keys.
     pub sealing: Arc<SealingKey>,
     /// The control plane and where it runs.
@@ -122,8 +129,11 @@ pub fn start(
 
 async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>) -> io::Result<()> {
     let access_log = AccessLog::new(parts.log.clone());
+    let under_way = Rc::new(UnderWay::new(parts.views.clone(), parts.view_age.clone()));
     let proxy = Rc::new(Proxy {
         views: parts.views.clone(),
+        view_age: parts.view_age.clone(),
+        under_way: under_way.clone(),
         tokens: Tokens::new(parts.sealing.clone()),
         generated: Generated::default(),
         forwarder: Forwarder {
@@ -148,11 +158,13 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
         let pool = server.proxy.forwarder.pool.clone();
         let http2 = server.proxy.forwarder.http2.clone();
         let server = server.clone();
+        let under_way = under_way.clone();
         async move {
             let mut tick = tokio::time::interval(FLUSH_EVERY);
             for ticks in 0_u64.. {
                 tick.tick().await;
                 access_log.flush();
+                under_way.tick(Now::read().unix);
                 if ticks % SWEEP_TICKS == 0 {
                     pool.sweep();
                     http2.sweep();
@@ -161,6 +173,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
             }
         }
     });
+    let looker = tokio::task::spawn_local(look(server.parts.views.clone(), under_way));
     let pump = tokio::task::spawn_local(octelium_http1::turn::pump());
     let mut acceptors = Vec::new();
     for door in doors {
@@ -180,11 +193,22 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
         );
     }
     flusher.abort();
+    looker.abort();
     pump.abort();
     server.proxy.forwarder.pool.clear();
     server.proxy.forwarder.http2.clear();
     access_log.flush();
     Ok(())
+}
+
+/// Lets requests under way feel what is published. The first change of many is looked at at once, the others together.
+async fn look(views: Views, under_way: Rc<UnderWay>) {
+    let mut published = views.follow();
+    loop {
+        published.changed().await;
+        under_way.look();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 struct Ended(Arc<Notify>);

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use octelium_actors::{
     router::{Access, Routes},
-    sessions::{SessionEntry, Sessions},
+    sessions::{SessionEntry, Sessions, entry::LiveToken},
 };
 use octelium_consensus::SealingKey;
 use octelium_control::token::{Token, TokenError, TokenKeys, TokenKind};
@@ -16,6 +16,7 @@ use octelium_http1::Headers;
 use super::{
     exchange::Exchange,
     respond::{Code, Rejection},
+    view_age::ViewAge,
 };
 
 /// The header that carries an access token, before cookie and `Authorization`.
@@ -104,25 +105,28 @@ impl Tokens {
 /// Finds the caller's Session, where the Service asks for one.
 ///
 /// # Errors
-/// `UNAUTHENTICATED`, with the reason for the log only.
+/// `UNAUTHENTICATED`, with the reason for the log only; `VIEW_TOO_OLD` where that can't be said any more.
 pub fn identify(
     exchange: &mut Exchange,
     access: Access,
     routes: &Routes,
     sessions: &Sessions,
     tokens: &Tokens,
+    view_age: &ViewAge,
     now_unix: i64,
 ) -> Result<(), Rejection> {
     if access != Access::Session {
         return Ok(());
     }
-    let session = session(&exchange.headers, routes, sessions, tokens, now_unix)
+    view_age.check()?;
+    let (session, token) = session(&exchange.headers, routes, sessions, tokens, now_unix)
         .map_err(|cause| Rejection::new(Code::Unauthenticated, cause))?;
     exchange.session = Some(session);
+    exchange.token = Some(token);
     Ok(())
 }
 
-/// The Session of the access token in `headers`.
+/// The Session of the access token in `headers`, and that token.
 ///
 /// # Errors
 /// Why there is none, for the log.
@@ -132,7 +136,7 @@ pub fn session(
     sessions: &Sessions,
     tokens: &Tokens,
     now_unix: i64,
-) -> Result<Arc<SessionEntry>, String> {
+) -> Result<(Arc<SessionEntry>, LiveToken), String> {
     let text = token(headers)?;
     let token = tokens.verify(text, routes, now_unix)?;
     let entry = sessions.get(token.subject);
@@ -143,20 +147,20 @@ pub fn session(
     checked.map_err(str::to_owned)
 }
 
-fn check(entry: Arc<SessionEntry>, token: u128, now_unix: i64) -> Result<Arc<SessionEntry>, &'static str> {
+fn check(entry: Arc<SessionEntry>, token: u128, now_unix: i64) -> Result<(Arc<SessionEntry>, LiveToken), &'static str> {
     if now_unix >= entry.expires_unix {
         return Err("the Session is expired");
     }
-    if !entry.accepts(token, now_unix) {
+    let Some(token) = entry.live(token, now_unix) else {
         return Err("the token was replaced or its life is over");
-    }
+    };
     if entry.credential.is_off {
         return Err("the Credential that made the Session is disabled or locked");
     }
     if entry.credential.expires_unix.is_some_and(|expires| now_unix >= expires) {
         return Err("the Credential that made the Session is expired");
     }
-    Ok(entry)
+    Ok((entry, token))
 }
 
 /// The first source that is present decides: a bad one doesn't fall through to the next.

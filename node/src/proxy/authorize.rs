@@ -13,7 +13,6 @@ use octelium_policy::Grpc;
 use super::{
     context::RequestContext,
     decision::{Reason, Verdict},
-    exchange::Exchange,
 };
 
 thread_local! {
@@ -26,7 +25,7 @@ pub const ANONYMOUS: Verdict = Verdict { is_allowed: true, reason: Reason::Anony
 
 /// Decides about a request whose caller is known (or needn't be).
 pub fn decide_request(
-    exchange: &Exchange,
+    session: Option<&Arc<SessionEntry>>,
     route: &Arc<Route>,
     context: &RequestContext<'_>,
     now_unix_nanos: i64,
@@ -35,7 +34,6 @@ pub fn decide_request(
     if route.access == Access::Anonymous {
         return ANONYMOUS;
     }
-    let session = exchange.session.as_ref();
     if let Some(session) = session
         && let Some(reason) = gate(session, route.is_public, &route.reference.name, context.grpc())
     {

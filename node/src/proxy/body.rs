@@ -1,6 +1,9 @@
 //! Reads a request's body whole, where a rule or the Service asks for it. All else is streamed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use octelium_actors::router::{self, Route};
@@ -11,6 +14,7 @@ use super::{
     exchange::Exchange,
     json_body,
     respond::{Code, Rejection},
+    under_way,
 };
 
 /// Rules are shown no larger bodies: a larger one is refused, never hidden from them.
@@ -68,7 +72,8 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
     // Held as long as the body is: the exchange ends with its answer.
     exchange.reserved = Some(reservation);
     let body = std::mem::take(&mut exchange.body);
-    let bytes = body.collect(limit).await.map_err(|error| match error {
+    let collected = under_way::or_ended(exchange, pin!(body.collect(limit))).await?;
+    let bytes = collected.map_err(|error| match error {
         CollectError::TooLarge => too_large(limit),
         CollectError::Body(error) => Rejection::new(Code::BodyBroken, error.to_string()),
     })?;

@@ -131,7 +131,7 @@ impl Request for RequestContext<'_> {
         match &self.exchange.buffered {
             Some(body) => i64::try_from(body.len()).unwrap_or(i64::MAX),
             None if self.is_message() => -1,
-            None => self.exchange.body.length().map_or(-1, |length| i64::try_from(length).unwrap_or(i64::MAX)),
+            None => self.exchange.declared_bytes.map_or(-1, |length| i64::try_from(length).unwrap_or(i64::MAX)),
         }
     }
 
@@ -162,7 +162,7 @@ impl Request for RequestContext<'_> {
     }
 
     fn shows_body(&self) -> bool {
-        self.exchange.buffered.is_some() || self.exchange.body.is_end() && !self.is_message()
+        self.exchange.buffered.is_some() || self.exchange.declared_bytes == Some(0) && !self.is_message()
     }
 
     fn body(&self) -> Option<&[u8]> {

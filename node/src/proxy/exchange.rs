@@ -5,12 +5,15 @@ use std::{rc::Rc, sync::Arc, time::SystemTime};
 use http::{Method, Version};
 use octelium_actors::{
     router::{EffectiveConfig, Route},
-    sessions::SessionEntry,
+    sessions::{SessionEntry, entry::LiveToken},
 };
 use octelium_http1::{Body, Headers, Interims};
 use octelium_policy::Value;
 
-use super::{body::Reservation, cors::Page, decision::Verdict, header_rules::Made, respond::Rejection, trace::Trace};
+use super::{
+    body::Reservation, cors::Page, decision::Verdict, header_rules::Made, respond::Rejection, trace::Trace,
+    under_way::Watch,
+};
 use crate::listener::accept::Request as Place;
 
 /// The connection that a request came over.
@@ -43,8 +46,12 @@ pub struct Exchange {
     pub version: Version,
     /// As received, until `forward` edits them.
     pub headers: Headers,
+    /// Whether those are all; `forward` keeps them where a rule reads any.
+    pub has_headers: bool,
     /// The declared length of the body; 0 if unknown.
     pub request_bytes: u64,
+    /// The same; `None` if unknown.
+    pub declared_bytes: Option<u64>,
     /// Streamed, or whole once buffered.
     pub body: Body,
     /// Whether the caller asks to go on with WebSocket.
@@ -63,6 +70,8 @@ pub struct Exchange {
     pub route: Option<Arc<Route>>,
     /// The caller.
     pub session: Option<Arc<SessionEntry>>,
+    /// The access token that said so, as last seen.
+    pub token: Option<LiveToken>,
     /// The decision, allowed or not.
     pub verdict: Option<Verdict>,
     /// The chosen configuration.
@@ -73,6 +82,10 @@ pub struct Exchange {
     pub rejection: Option<Rejection>,
     /// Its place among the requests under way, until its record is written.
     pub place: Option<Place>,
+    /// How often its worker had looked at the views when it began.
+    pub looks: u64,
+    /// Ends it early.
+    pub watch: Option<Watch>,
 }
 
 /// A request's target, and where its path ends.

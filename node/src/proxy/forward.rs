@@ -3,7 +3,7 @@
 pub mod connect;
 pub mod tls;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, Version, header, uri::PathAndQuery};
 use octelium_actors::router::{EffectiveConfig, Route, Routes, Scheme};
@@ -16,6 +16,7 @@ use super::{
     respond::{Code, Rejection},
     scrub,
     secrets::Secrets,
+    under_way,
 };
 
 /// What one worker forwards with.
@@ -33,7 +34,8 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// Sends the request on and returns the upstream's answer, its body still streaming.
+    /// Sends the request on and returns the upstream's answer, its body still streaming. `keeps_headers`: a rule reads headers, and
+    /// may be asked again while the answer streams.
     ///
     /// # Errors
     /// If there is no upstream, no credential for it, or no answer.
@@ -43,6 +45,7 @@ impl Forwarder {
         route: &Route,
         config: Option<&Arc<EffectiveConfig>>,
         routes: &Routes,
+        keeps_headers: bool,
     ) -> Result<Response, Rejection> {
         let config = config.ok_or_else(|| Rejection::new(Code::UpstreamMissing, "no configuration applies"))?;
         let upstream = config.upstream.as_ref().ok_or_else(|| {
@@ -50,7 +53,10 @@ impl Forwarder {
         })?;
 
         let mut headers = std::mem::take(&mut exchange.headers);
-        if self.has_log {
+        exchange.has_headers = keeps_headers;
+        if keeps_headers {
+            exchange.headers = headers.clone();
+        } else if self.has_log {
             exchange.headers = logged(&headers);
         }
         let rules = config.headers.as_deref();
@@ -86,9 +92,11 @@ impl Forwarder {
         let sent = if upstream.is_http2 {
             let request = as_http2(request, upstream.scheme)?;
             // Boxed: rare, and its room shouldn't be held by every request.
-            Box::pin(self.http2.send(&upstream.pool_key, &connector, request)).await.map(Response::from)
+            let mut sending = Box::pin(self.http2.send(&upstream.pool_key, &connector, request));
+            under_way::or_ended(exchange, sending.as_mut()).await?.map(Response::from)
         } else {
-            self.pool.send(&upstream.pool_key, &connector, request).await
+            let sending = pin!(self.pool.send(&upstream.pool_key, &connector, request));
+            under_way::or_ended(exchange, sending).await?
         };
         let mut response = sent.map_err(|error| rejection(&error))?;
         scrub::response(&mut response.headers);

@@ -41,7 +41,10 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
         return answer;
     }
     // Credential → Session, asked of the view on every request. Nobody after this sees the credential.
-    authenticate::identify(exchange, route.access, routes, &proxy.views.sessions, &proxy.tokens, now.unix)?;
+    let Proxy { views, tokens, view_age, .. } = proxy;
+    authenticate::identify(exchange, route.access, routes, &views.sessions, tokens, view_age, now.unix)?;
+    // From here on it ends when its caller may not go on.
+    exchange.watch = Some(proxy.under_way.enter(exchange, route));
     credentials::hide(&mut exchange.headers, &proxy.tokens, routes);
     // What the upstream won't get, no rule may go by.
     scrub::named_by_connection(&mut exchange.headers);
@@ -53,7 +56,7 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
         (authorize::ANONYMOUS, Ok(route.config.clone()), Ok(header_rules::Made::default()))
     } else {
         let context = RequestContext::new(exchange, None);
-        let verdict = authorize::decide_request(exchange, route, &context, now.unix_nanos);
+        let verdict = authorize::decide_request(exchange.session.as_ref(), route, &context, now.unix_nanos);
         let seen = octelium_actors::context_of(route, exchange.session.as_deref(), Some(&context), now.unix_nanos);
         let config = if verdict.is_allowed { configure::choose(route, &seen, &proxy.generated) } else { Ok(None) };
         let made = match &config {
@@ -75,7 +78,7 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
         return Ok(direct::answer(direct));
     }
     // Path, headers, the upstream's credential, connection.
-    proxy.forwarder.send(exchange, route, config.as_ref(), routes).await
+    proxy.forwarder.send(exchange, route, config.as_ref(), routes, reads.headers).await
 }
 
 /// Whether nothing has to be evaluated: nobody is asked for anything, and there is one configuration without expressions.
@@ -115,7 +118,9 @@ impl Connection {
             target: request.target.into(),
             version: request.version,
             headers: request.headers,
+            has_headers: true,
             request_bytes: request.body.length().unwrap_or_default(),
+            declared_bytes: request.body.length(),
             body: request.body,
             wants_websocket: request.wants_websocket,
             interims: request.interims,
@@ -125,11 +130,14 @@ impl Connection {
             page: None,
             route: None,
             session: None,
+            token: None,
             verdict: None,
             config: None,
             made: header_rules::Made::default(),
             rejection: None,
             place: None,
+            looks: self.proxy.under_way.looks(),
+            watch: None,
         }
     }
 }

@@ -46,6 +46,12 @@ codes! {
     ServiceInvalid = "SERVICE_INVALID", SERVICE_UNAVAILABLE,
     /// No credential, or one that doesn't count.
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED,
+    /// The Session, its User or the access token was taken away while the request was under way.
+    SessionRevoked = "SESSION_REVOKED", UNAUTHORIZED,
+    /// The Session or its Credential expired while the request was under way.
+    SessionExpired = "SESSION_EXPIRED", UNAUTHORIZED,
+    /// A gate was shut or a policy changed while the request was under way.
+    AccessWithdrawn = "ACCESS_WITHDRAWN", FORBIDDEN,
     /// A gate or a policy says no.
     Denied = "DENIED", FORBIDDEN,
     /// A page of another origin asks, and `cors` doesn't allow it.
@@ -80,6 +86,8 @@ codes! {
     UpstreamTimeout = "UPSTREAM_TIMEOUT", GATEWAY_TIMEOUT,
     /// The whole request took too long.
     RequestTimeout = "REQUEST_TIMEOUT", GATEWAY_TIMEOUT,
+    /// This node heard no leader for too long: it can't know which Sessions still count.
+    ViewTooOld = "VIEW_TOO_OLD", SERVICE_UNAVAILABLE,
     /// The control plane can't answer now.
     ControlUnavailable = "CONTROL_UNAVAILABLE", SERVICE_UNAVAILABLE,
 }
@@ -116,10 +124,12 @@ pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response {
     headers.append(&ERROR, &HeaderValue::from_static(rejection.code.text()));
     let id = HeaderValue::try_from(exchange.id.to_string()).expect("hexadecimal digits are a header value");
     headers.append(&DECISION, &id);
-    if matches!(rejection.code, Code::Unauthenticated | Code::Denied) {
+    if matches!(rejection.code.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        && rejection.code != Code::OriginDenied
+    {
         headers.append(&UNAUTHORIZED, &HeaderValue::from_static("true"));
     }
-    if rejection.code == Code::Unauthenticated {
+    if rejection.code.status() == StatusCode::UNAUTHORIZED {
         headers.append(&header::WWW_AUTHENTICATE, &HeaderValue::from_static("Bearer"));
     }
     headers.append(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));

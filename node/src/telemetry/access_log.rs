@@ -28,7 +28,10 @@ use octelium_http1::{Body, BodyError, Observe, Refusal, Response, Source};
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::proxy::exchange::{Exchange, Id, Peer};
+use crate::proxy::{
+    exchange::{Exchange, Id, Peer},
+    under_way,
+};
 
 /// A worker hands its buffer over at this size, or after [`FLUSH_EVERY`].
 const BUFFER_BYTES: usize = 32 << 10;
@@ -277,6 +280,18 @@ impl Pending {
         self.end.body_bytes += bytes as u64;
     }
 
+    /// Whether it is to end now, which its record then tells; if not, the task is woken when that is to be asked again.
+    fn is_ended(&mut self, cx: &Context<'_>) -> bool {
+        let exchange = self.exchange();
+        match under_way::poll_ended(exchange, cx) {
+            Poll::Ready(rejection) => {
+                exchange.rejection = Some(rejection);
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
     /// The exchange itself.
     pub fn exchange(&mut self) -> &mut Exchange {
         self.exchange.as_mut().expect("it is only taken when dropped")
@@ -321,6 +336,10 @@ impl Observe for ObservedUpgrade {
     fn closed(&mut self) {
         self.0.end.is_complete = true;
     }
+
+    fn is_withdrawn(&mut self, cx: &mut Context<'_>) -> bool {
+        self.0.is_ended(cx)
+    }
 }
 
 /// A body that counts for its record.
@@ -339,6 +358,9 @@ impl ObservedSource {
 
 impl Source for ObservedSource {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<bytes::Bytes, BodyError>>> {
+        if self.pending.is_ended(cx) {
+            return Poll::Ready(Some(Err(BodyError::Withdrawn)));
+        }
         if self.is_late(cx) {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
@@ -363,7 +385,10 @@ impl Source for ObservedSource {
     }
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        // A caller that takes little at a time has no more time than others.
+        // A caller that takes little at a time has no more time than others, and no more rights.
+        if self.pending.is_ended(cx) {
+            return Err(BodyError::Withdrawn);
+        }
         if self.is_late(cx) { Err(BodyError::Timeout) } else { self.body.poll_progress(cx) }
     }
 }

@@ -157,6 +157,16 @@ impl Connection {
         soon("more bytes", self.io.read_buf(&mut self.buffer)).await.unwrap()
     }
 
+    /// All bytes until the connection ends, in whatever way.
+    pub async fn rest(&mut self) -> String {
+        soon("the connection's end", async {
+            // A reset is an end too, and so is TLS that is cut off.
+            while self.io.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0) {}
+        })
+        .await;
+        self.received()
+    }
+
     /// What was read and belongs to no answer yet.
     pub fn received(&self) -> String {
         String::from_utf8_lossy(&self.buffer).into_owned()
