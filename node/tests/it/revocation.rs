@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -199,15 +202,18 @@ impl<'a> Open<'a> {
 
     /// All of it ends, what has begun without a clean end, what hasn't with this refusal.
     async fn ended(mut self, status: u16, code: &str) {
-        for connection in [&mut self.events, &mut self.tls] {
-            let rest = connection.rest().await;
-            assert!(!rest.contains("\r\n0\r\n"), "{}: a clean end: {rest:?}", self.way);
-        }
-        let error = loop {
-            if let Err(error) = next(&mut self.h2).await {
-                break error;
+        // The stream is read meanwhile: a client of `h2` gives a connection up whose small frames it doesn't read.
+        let ended = async {
+            loop {
+                if let Err(error) = next(&mut self.h2).await {
+                    break error;
+                }
             }
         };
+        let (error, events, tls) = tokio::join!(ended, self.events.rest(), self.tls.rest());
+        for rest in [events, tls] {
+            assert!(!rest.contains("\r\n0\r\n"), "{}: a clean end: {rest:?}", self.way);
+        }
         assert_eq!((error.is_reset(), error.reason()), (true, Some(Reason::CANCEL)), "{}", self.way);
         assert!(self.ws.rest().await.ends_with("hello"), "{}", self.way);
         for connection in [&mut self.upload, &mut self.wait] {
@@ -507,6 +513,15 @@ async fn a_node_whose_view_is_too_old_refuses_sessions_until_it_is_fresh_again()
     let shared = http2(&cluster).await;
     let open = Open::all(&cluster, &upstream, &shared, "svc", "old", &alice.access).await;
     let mut anonymous = events_over(&shared, "stream", "/anonymous/h2", "").await;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let reading = tokio::spawn({
+        let seen = seen.clone();
+        async move {
+            while next(&mut anonymous).await.is_ok() {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
     let quick = get("quick", "/").token(&alice.access);
     assert_eq!(cluster.call(&quick).await.status, 200);
 
@@ -518,9 +533,11 @@ async fn a_node_whose_view_is_too_old_refuses_sessions_until_it_is_fresh_again()
     assert_eq!(answer.short(), (503, "VIEW_TOO_OLD"));
     assert_eq!(cluster.record_of(&answer).await["error"]["cause"], "no leader was heard within viewAgeMax");
     assert_eq!(cluster.call(&get("open", "/")).await.status, 200);
-    for _ in 0..3 {
-        next(&mut anonymous).await.unwrap();
-    }
+    let before = seen.load(Ordering::Relaxed);
+    until("more events for whoever needs no Session", async || {
+        (seen.load(Ordering::Relaxed) >= before + 3).then_some(())
+    })
+    .await;
     for refused in [
         cluster.api.core().list_user(ListUserOptions::default()).await.map(drop),
         cluster.api.try_log_in(&alice.shown, &[]).await.map(drop),
@@ -535,6 +552,7 @@ async fn a_node_whose_view_is_too_old_refuses_sessions_until_it_is_fresh_again()
     cluster.node.freshness.freeze(false);
     until("a leader to be heard again", async || (cluster.call(&quick).await.status == 200).then_some(())).await;
     cluster.api.core().list_user(ListUserOptions::default()).await.unwrap();
-    drop((anonymous, shared));
+    reading.abort();
+    drop(shared);
     check_records(&cluster.stop().await, "old", "VIEW_TOO_OLD", "no leader was heard");
 }
