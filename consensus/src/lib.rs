@@ -14,6 +14,7 @@ pub mod state;
 mod directory;
 mod durable;
 mod form;
+mod log_clock;
 mod log_store;
 mod network;
 mod raft;
@@ -23,8 +24,9 @@ mod state_machine;
 mod testing;
 mod vote;
 
-pub use command::{Command, Expected, Outcome, Requirement, Write};
+pub use command::{Ask, Command, Expected, Outcome, Requirement, Return, Want, Write};
 pub use error::Error;
+pub use log_clock::{LogClock, Reign, boot_time_ns};
 pub use replica::{Options, Replica};
 pub use seal::SealingKey;
 pub use state::{Change, State, Stored};

@@ -16,14 +16,16 @@ use openraft::{
     BasicNode, Config, Instant, ReadPolicy, ServerState, SnapshotPolicy,
     async_runtime::WatchReceiver,
     errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError},
+    impls::ProgressResponder,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    command::{Command, Outcome},
+    command::{Ask, Command, Outcome},
     directory::Directory,
     error::Error,
+    log_clock::{LogClock, boot_time_ns},
     log_store::{self, disk::Disk},
     network::Network,
     raft::{Proposal, Raft, TypeConfig},
@@ -69,6 +71,7 @@ struct Inner {
     state: watch::Sender<Arc<State>>,
     storage: Arc<log_store::Shared>,
     snapshots: Snapshots,
+    clock: Arc<Mutex<LogClock>>,
     permits: Semaphore,
     closed: AtomicBool,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -100,7 +103,8 @@ impl Replica {
 
         let (node_id, lock) = (directory.node_id(), directory.lock());
         let state = watch::Sender::new(Arc::new(State::default()));
-        let machine = StateMachine::new(snapshots.clone(), state.clone());
+        let clock = Arc::new(Mutex::new(LogClock::default()));
+        let machine = StateMachine::new(snapshots.clone(), state.clone(), Arc::clone(&clock));
         let raft = match Raft::new(node_id, Arc::new(config(&options)), Network, log.store, machine).await {
             Ok(raft) => raft,
             Err(error) => {
@@ -115,6 +119,7 @@ impl Replica {
                 state,
                 storage: log.shared,
                 snapshots,
+                clock,
                 permits: Semaphore::new(IN_FLIGHT_MAX),
                 closed: AtomicBool::new(false),
                 writer: Mutex::new(Some(log.thread)),
@@ -187,6 +192,30 @@ impl Replica {
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(Error::NotLeader),
             Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::Unknown),
             Err(error) => Err(self.stopped(error.to_string())),
+        }
+    }
+
+    /// Stamps an ask for leases with log time and appends it, as [`Self::propose`] does with a command. `ask.at` is ignored.
+    ///
+    /// # Errors
+    /// As [`Self::propose`]. [`Error::NotLeader`] also as long as this leader hasn't applied an entry of its own.
+    pub async fn ask(&self, ask: Ask) -> Result<Outcome, Error> {
+        let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let raft = &self.inner.raft;
+        let leader = raft.as_leader().map_err(|_| Error::NotLeader)?.to_committed_leader_id();
+        let stamp = self.inner.clock.lock().stamp((leader.term, leader.node_id), boot_time_ns());
+        let at = stamp.ok_or(Error::NotLeader)?;
+        let proposal = Proposal::new(Command::of_ask(Ask { at, ..ask }))?;
+        let (responder, answer) = ProgressResponder::complete_only();
+        // In another reign than that of the stamp the log would take a time that may run ahead.
+        let write = raft.write(proposal).with_leader(leader).responder(responder);
+        write.await.map_err(|error| self.stopped(error.to_string()))?;
+        match answer.await {
+            Ok(Ok(response)) => Ok(response.data),
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(Error::NotLeader),
+            Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::Unknown),
+            Ok(Err(error)) => Err(self.stopped(error.to_string())),
+            Err(_) => Err(self.stopped("the consensus task ended".to_owned())),
         }
     }
 
