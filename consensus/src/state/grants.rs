@@ -53,6 +53,10 @@ pub enum Planted {
     ReturnTwice,
     /// A grant is larger than what is free.
     Generous,
+    /// Nobody is asked to return what he holds.
+    NoRecall,
+    /// What a return tells of spent tokens is not made use of: they come back as if it had told nothing.
+    LateReports,
 }
 
 /// What is known of a node that asks.
@@ -70,7 +74,7 @@ pub struct Status {
     pub free: u64,
     /// The log time at which some capacity comes back; `None` if nothing is used.
     pub back_at: Option<u64>,
-    /// Whether another node may still return something before that.
+    /// Whether a holder may still return something before that.
     pub pending: bool,
 }
 
@@ -127,14 +131,14 @@ impl Grants {
         self.counters.get(counter)?.leases.iter().find(|lease| lease.id == id).copied()
     }
 
-    /// How a counter stands for `node` at a log time; `None`: nothing of it is used.
-    pub fn status(&self, counter: &CounterId, node: u64, at: u64) -> Option<Status> {
+    /// How a counter stands at a log time; `None`: nothing of it is used.
+    pub fn status(&self, counter: &CounterId, at: u64) -> Option<Status> {
         let counter = self.counters.get(counter)?;
         let pending = |lease: &Lease| {
             let lives = self.askers.get(&lease.node).is_some_and(|asker| asker.incarnation == lease.incarnation);
             let until = lease.recalled_at.map_or(u64::MAX, |at| at.saturating_add(PATIENCE_NS));
             let over = lease.over_at(counter.window).saturating_add(PATIENCE_NS);
-            lives && lease.node != node && lease.left() > 0 && at < until.min(over)
+            lives && lease.left() > 0 && at < until.min(over)
         };
         let pending = counter.leases.iter().any(pending);
         Some(Status { free: counter.free(), back_at: counter.next_back_at(), pending })
@@ -176,6 +180,8 @@ impl Grants {
 
     fn settle(&mut self, node: u64, id: u64, spent: u64, done: bool, now: u64) {
         let Some(name) = self.held.get(&(node, id)).copied() else { return };
+        #[cfg(feature = "planted")]
+        let now = if self.planted == Some(Planted::LateReports) { now.saturating_add(ASKING_NS) } else { now };
         #[cfg(feature = "planted")]
         let twice = self.planted == Some(Planted::ReturnTwice);
         self.edit(name, now, |counter| {
@@ -240,6 +246,10 @@ impl Grants {
 
     /// Asks for all that is held of a counter, except by `asker`.
     fn recall(&mut self, counter: &mut Counter, asker: Option<u64>, now: u64) {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(Planted::NoRecall) {
+            return;
+        }
         for lease in &mut counter.leases {
             if Some(lease.node) != asker && lease.recalled_at.is_none() && lease.left() > 0 {
                 lease.recalled_at = Some(now);

@@ -53,7 +53,7 @@ impl Log {
     }
 
     fn free(&self, counter: u8) -> Option<u64> {
-        self.grants().status(&name(counter), 0, self.grants().log_time).map(|status| status.free)
+        self.grants().status(&name(counter), self.grants().log_time).map(|status| status.free)
     }
 
     /// What must hold in every state.
@@ -174,13 +174,12 @@ fn an_empty_counter_recalls_what_others_hold() {
     assert_eq!(log.grants().recalled_from(1).count(), 0);
     assert!(log.grant(2, 1, want(1, 10, 1)).is_none());
     assert!(log.grants().recalled_from(1).eq([lease.id]));
-    let status = log.grants().status(&name(1), 2, MS).unwrap();
+    let status = log.grants().status(&name(1), MS).unwrap();
     assert!(status.pending && status.free == 0);
-    assert!(!log.grants().status(&name(1), 2, MS + PATIENCE_NS).unwrap().pending, "it never came");
-    assert!(!log.grants().status(&name(1), 1, MS).unwrap().pending, "for the holder itself");
+    assert!(!log.grants().status(&name(1), MS + PATIENCE_NS).unwrap().pending, "it never came");
     log.ask(1, 2, Vec::new(), vec![done(&lease, 3)]);
     assert_eq!(log.grants().recalled_from(1).count(), 0);
-    let status = log.grants().status(&name(1), 2, 2 * MS).unwrap();
+    let status = log.grants().status(&name(1), 2 * MS).unwrap();
     assert_eq!(status, Status { free: 7, back_at: Some(2 * MS + 10_020 * MS + 1), pending: false });
     assert!(log.grant(2, 3, want(1, 10, 1)).is_some());
 }

@@ -1,0 +1,3 @@
+//! Runs clusters under faults.
+
+fn main() {}
