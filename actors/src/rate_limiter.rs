@@ -34,6 +34,11 @@ impl CounterId {
         id.copy_from_slice(&context.finish().as_ref()[..16]);
         Self(id)
     }
+
+    /// As it stands in the log.
+    pub fn bytes(&self) -> octelium_consensus::state::grants::CounterId {
+        self.0
+    }
 }
 
 /// The limit that a counter is held to.

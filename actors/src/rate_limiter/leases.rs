@@ -20,7 +20,7 @@ use super::{
 /// The sending times of so many asks are kept. A lease that answers an older one is taken for over.
 const SENT_MAX: usize = 64;
 /// The largest reserve for a light counter, in tokens.
-const RESERVE_MAX: u64 = 16;
+const RESERVE_MAX: u64 = 4;
 const SECOND: u64 = 1_000_000_000;
 
 /// What one start of a node holds.

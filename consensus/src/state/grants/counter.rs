@@ -2,8 +2,10 @@
 
 use super::rules::{grain_ns, surely, validity_ns};
 
-/// So many moments of spending are told apart; further ones are put together, to the later time.
-const SPENT_MAX: usize = 64;
+/// So many moments of spending are told apart, or half as many as the limit has tokens if that is less, but at least these
+/// few; further ones are put together, to the later time.
+const SPENT_MAX: u64 = 128;
+const SPENT_MIN: u64 = 8;
 
 /// Tokens that one start of one node may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +157,7 @@ impl Counter {
             return;
         }
         self.spent.insert(place, Spent { back_at, from: back_at, tokens });
-        if self.spent.len() > SPENT_MAX {
+        if self.spent.len() as u64 > (self.limit / 2).clamp(SPENT_MIN, SPENT_MAX) {
             self.join_cheapest();
         }
     }

@@ -64,7 +64,7 @@ impl Log {
             let spent: u64 = counter.spent.iter().map(|spent| spent.tokens).sum();
             let leased: u64 = counter.leases.iter().map(Lease::left).sum();
             assert_eq!(counter.used, spent + leased);
-            assert!(counter.spent.is_sorted_by_key(|spent| spent.back_at) && counter.spent.len() <= 64);
+            assert!(counter.spent.is_sorted_by_key(|spent| spent.back_at) && counter.spent.len() <= 128);
             assert!(!counter.is_idle() && grants.looks.contains(&(counter.look_at, *id)));
             held.extend(counter.leases.iter().map(|lease| ((lease.node, lease.id), *id)));
         }
