@@ -2,6 +2,7 @@
 
 pub mod plans;
 pub mod policies;
+pub mod rate_limiter;
 pub mod router;
 pub mod sessions;
 pub mod subject;
@@ -27,6 +28,8 @@ pub struct Views {
     pub routes: Arc<view::View<router::Routes>>,
     /// Sessions and their Users.
     pub sessions: Arc<sessions::Sessions>,
+    /// Tokens of strict rate limits. No view of the log: what is spent here was granted before.
+    pub limiter: rate_limiter::Limiter,
 }
 
 impl Views {
@@ -35,6 +38,7 @@ impl Views {
         Self {
             routes: Arc::new(view::View::new(router::Routes::empty(domain))),
             sessions: Arc::new(sessions::Sessions::default()),
+            limiter: rate_limiter::Limiter::default(),
         }
     }
 

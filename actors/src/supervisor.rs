@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `router` | at once, from the replicated state | 10 failures in 60 s | the node exits with the reason |
 //! | `sessions` | the same | the same | the same |
+//! | `rate_limiter` | the same, without the leases of the one before | the same | the same |
 //!
 //! While an actor restarts, its last view stays in force; a view that is too old is the request path's concern.
 
@@ -13,12 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use octelium_consensus::Replica;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, rpc::CallResult};
 use tokio::sync::watch;
 
 use crate::{
     StateFeed, Views,
     policies::Library,
+    rate_limiter::actor::{self as rate_limiter, RateLimiterActor},
     router::{self, RouterActor},
     sessions::{self, SessionsActor},
 };
@@ -40,12 +43,14 @@ impl Supervisor {
     ///
     /// # Errors
     /// If an actor can't start.
-    pub async fn start(views: Views, feed: StateFeed) -> Result<Self, ractor::SpawnErr> {
+    pub async fn start(views: Views, replica: &Replica) -> Result<Self, ractor::SpawnErr> {
+        let feed = replica.watch();
         let (sender, gave_up) = watch::channel(None);
         let library = Arc::new(Library::default());
         let args = Args {
             router: router::Args { feed: feed.clone(), view: views.routes, library: library.clone() },
-            sessions: sessions::Args { feed, view: views.sessions, library },
+            sessions: sessions::Args { feed: feed.clone(), view: views.sessions, library },
+            rate_limiter: rate_limiter::Args { feed, replica: replica.clone(), cells: views.limiter.cells().clone() },
             gave_up: sender,
         };
         let (actor, _) = Actor::spawn(None, SupervisorActor, args).await?;
@@ -99,6 +104,11 @@ impl Supervisor {
     }
 
     #[cfg(test)]
+    pub(crate) async fn rate_limiter(&self) -> ActorRef<rate_limiter::Msg> {
+        self.ask(Msg::RateLimiter).await
+    }
+
+    #[cfg(test)]
     async fn ask<T: Send + 'static>(&self, message: impl FnOnce(RpcReplyPort<T>) -> Msg) -> T {
         match self.actor.call(message, None).await {
             Ok(CallResult::Success(value)) => value,
@@ -139,11 +149,14 @@ enum Msg {
     Router(RpcReplyPort<ActorRef<router::Msg>>),
     #[cfg(test)]
     Sessions(RpcReplyPort<ActorRef<sessions::Msg>>),
+    #[cfg(test)]
+    RateLimiter(RpcReplyPort<ActorRef<rate_limiter::Msg>>),
 }
 
 struct Args {
     router: router::Args,
     sessions: sessions::Args,
+    rate_limiter: rate_limiter::Args,
     gave_up: watch::Sender<Option<String>>,
 }
 
@@ -151,6 +164,7 @@ struct State {
     args: Args,
     router: ActorRef<router::Msg>,
     sessions: ActorRef<sessions::Msg>,
+    rate_limiter: ActorRef<rate_limiter::Msg>,
     failures: VecDeque<Instant>,
 }
 
@@ -162,7 +176,9 @@ impl Actor for SupervisorActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         let (router, _) = Actor::spawn_linked(None, RouterActor, args.router.clone(), myself.get_cell()).await?;
         let (sessions, _) = Actor::spawn_linked(None, SessionsActor, args.sessions.clone(), myself.get_cell()).await?;
-        Ok(State { args, router, sessions, failures: VecDeque::new() })
+        let (rate_limiter, _) =
+            Actor::spawn_linked(None, RateLimiterActor, args.rate_limiter.clone(), myself.get_cell()).await?;
+        Ok(State { args, router, sessions, rate_limiter, failures: VecDeque::new() })
     }
 
     async fn handle(&self, _: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -170,6 +186,8 @@ impl Actor for SupervisorActor {
             Msg::Router(reply) => drop(reply.send(state.router.clone())),
             #[cfg(test)]
             Msg::Sessions(reply) => drop(reply.send(state.sessions.clone())),
+            #[cfg(test)]
+            Msg::RateLimiter(reply) => drop(reply.send(state.rate_limiter.clone())),
         }
         Ok(())
     }
@@ -204,6 +222,11 @@ impl Actor for SupervisorActor {
             Actor::spawn_linked(None, SessionsActor, state.args.sessions.clone(), myself.get_cell())
                 .await
                 .map(|(sessions, _)| state.sessions = sessions)
+        } else if cell.get_id() == state.rate_limiter.get_id() {
+            tracing::error!(reason, "the rate limiter failed and is restarted");
+            Actor::spawn_linked(None, RateLimiterActor, state.args.rate_limiter.clone(), myself.get_cell())
+                .await
+                .map(|(rate_limiter, _)| state.rate_limiter = rate_limiter)
         } else {
             return Ok(());
         };

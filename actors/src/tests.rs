@@ -36,7 +36,7 @@ impl Cluster {
         let directory = tempfile::tempdir().expect("a directory");
         let replica = Replica::open(Options::new(directory.path())).await.expect("an empty log opens");
         let views = Views::new(DOMAIN);
-        let supervisor = Supervisor::start(views.clone(), replica.watch()).await.expect("the actors start");
+        let supervisor = Supervisor::start(views.clone(), &replica).await.expect("the actors start");
         Self { replica, views, supervisor, _directory: directory }
     }
 

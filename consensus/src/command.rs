@@ -3,7 +3,10 @@
 use octelium_api::{Kind, Object};
 use prost::Message;
 
-use crate::form;
+use crate::{
+    form,
+    state::grants::{ASKS_MAX, CounterId, RETURNS_MAX},
+};
 
 /// One entry of the replicated log. Time, ids and versions are stamped by who proposes: applying reads no clock.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +21,53 @@ pub struct Command {
     pub writes: Vec<Write>,
     /// What must exist after the writes.
     pub requires: Vec<Requirement>,
+    /// What a node asks of rate limits; only alone, in a command of version [`Command::VERSION_OF_ASKS`].
+    pub ask: Option<Ask>,
+}
+
+/// What one node asks of all its rate limits at once, and what it gives back. The returns are booked first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ask {
+    /// Who asks.
+    pub node: u64,
+    /// A random number for each start of that node.
+    pub incarnation: u64,
+    /// Counts the asks of this start, from 1. One that isn't above the last applied changes nothing.
+    pub sequence: u64,
+    /// Log time in nanoseconds, stamped by the leader; see [`crate::LogClock`].
+    pub at: u64,
+    /// At most [`ASKS_MAX`].
+    pub asks: Vec<Want>,
+    /// At most [`RETURNS_MAX`].
+    pub returns: Vec<Return>,
+}
+
+/// Tokens that are wanted of one counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// Which counter.
+    pub counter: CounterId,
+    /// The limit as the asker knows it: tokens in each window.
+    pub limit: u64,
+    /// The version of the limit; the highest counts.
+    pub revision: u64,
+    /// In nanoseconds; a part of the counter's name.
+    pub window: u64,
+    /// How many tokens would be useful.
+    pub want: u64,
+    /// Whether they are to be valid for long; see [`crate::state::grants::validity_ns`].
+    pub light: bool,
+}
+
+/// What became of a lease so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Return {
+    /// Which lease of the asker's.
+    pub lease: u64,
+    /// Tokens of it that are spent by now, in all.
+    pub spent: u64,
+    /// The rest won't be spent.
+    pub done: bool,
 }
 
 /// One change.
@@ -102,9 +152,45 @@ impl Command {
     /// The version written by this program.
     pub const VERSION: u32 = 1;
 
+    /// The version of commands that ask for leases. Programs that don't know asks must stop at one, not pass it over.
+    pub const VERSION_OF_ASKS: u32 = 2;
+
     /// A command of the present version.
     pub fn new(at_unix_nanos: i64, writes: Vec<Write>) -> Self {
-        Self { version: Self::VERSION, request_id: String::new(), at_unix_nanos, writes, requires: Vec::new() }
+        Self {
+            version: Self::VERSION,
+            request_id: String::new(),
+            at_unix_nanos,
+            writes,
+            requires: Vec::new(),
+            ask: None,
+        }
+    }
+
+    /// A command that asks for leases.
+    pub fn of_ask(ask: Ask) -> Self {
+        Self { version: Self::VERSION_OF_ASKS, ask: Some(ask), ..Self::new(0, Vec::new()) }
+    }
+
+    /// Whether the content is of a form that this program knows.
+    ///
+    /// # Errors
+    /// A sentence, if it isn't.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let plain = self.request_id.is_empty() && self.writes.is_empty() && self.requires.is_empty();
+        match (self.version, &self.ask) {
+            (Self::VERSION, None) => Ok(()),
+            (Self::VERSION_OF_ASKS, Some(_)) if !plain => Err("the command asks for leases and writes".to_owned()),
+            (Self::VERSION_OF_ASKS, Some(ask)) if ask.asks.len() > ASKS_MAX || ask.returns.len() > RETURNS_MAX => {
+                Err(format!("the command has more than {ASKS_MAX} asks or {RETURNS_MAX} returns"))
+            }
+            (Self::VERSION_OF_ASKS, Some(_)) => Ok(()),
+            (version, _) => Err(format!(
+                "the command has version {version}, this program knows {}, and {} for asks",
+                Self::VERSION,
+                Self::VERSION_OF_ASKS
+            )),
+        }
     }
 
     /// The stored form; equal commands have equal bytes.
@@ -119,6 +205,7 @@ impl Command {
                 .iter()
                 .map(|required| form::Requirement { kind: number(required.kind), uid: required.uid.clone() })
                 .collect(),
+            ask: self.ask.as_ref().map(Into::into),
         }
         .encode_to_vec()
     }
@@ -129,10 +216,7 @@ impl Command {
     /// A sentence, if the bytes aren't a command or a newer program wrote it.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let stored = form::Command::decode(bytes).map_err(|error| format!("the command can't be read: {error}"))?;
-        if stored.version != Self::VERSION {
-            return Err(format!("the command has version {}, this program knows {}", stored.version, Self::VERSION));
-        }
-        Ok(Self {
+        let command = Self {
             version: stored.version,
             request_id: stored.request_id,
             at_unix_nanos: stored.at_unix_nanos,
@@ -142,7 +226,10 @@ impl Command {
                 .into_iter()
                 .map(|required| Ok(Requirement { kind: kind(required.kind)?, uid: required.uid }))
                 .collect::<Result<_, String>>()?,
-        })
+            ask: stored.ask.map(ask).transpose()?,
+        };
+        command.check()?;
+        Ok(command)
     }
 }
 
@@ -203,6 +290,57 @@ impl From<&Write> for form::Write {
     }
 }
 
+impl From<&Ask> for form::Ask {
+    fn from(ask: &Ask) -> Self {
+        let want = |want: &Want| form::Want {
+            counter: want.counter.to_vec(),
+            limit: want.limit,
+            revision: want.revision,
+            window: want.window,
+            want: want.want,
+            light: want.light,
+        };
+        let returned =
+            |returned: &Return| form::Return { lease: returned.lease, spent: returned.spent, done: returned.done };
+        Self {
+            node: ask.node,
+            incarnation: ask.incarnation,
+            sequence: ask.sequence,
+            at: ask.at,
+            asks: ask.asks.iter().map(want).collect(),
+            returns: ask.returns.iter().map(returned).collect(),
+        }
+    }
+}
+
+fn ask(stored: form::Ask) -> Result<Ask, String> {
+    let want = |want: form::Want| {
+        Ok(Want {
+            counter: counter(&want.counter)?,
+            limit: want.limit,
+            revision: want.revision,
+            window: want.window,
+            want: want.want,
+            light: want.light,
+        })
+    };
+    let returned =
+        |returned: form::Return| Return { lease: returned.lease, spent: returned.spent, done: returned.done };
+    Ok(Ask {
+        node: stored.node,
+        incarnation: stored.incarnation,
+        sequence: stored.sequence,
+        at: stored.at,
+        asks: stored.asks.into_iter().map(want).collect::<Result<_, String>>()?,
+        returns: stored.returns.into_iter().map(returned).collect(),
+    })
+}
+
+/// The name of a counter with this stored form.
+pub(crate) fn counter(bytes: &[u8]) -> Result<CounterId, String> {
+    bytes.try_into().map_err(|_| format!("a counter's name has {} bytes", bytes.len()))
+}
+
 fn write(stored: form::Write) -> Result<Write, String> {
     Ok(match stored.operation.ok_or("the command has a write that this program doesn't know")? {
         form::Operation::Put(put) => {
@@ -241,8 +379,41 @@ mod tests {
                 Write::TakeKey { name: "m".to_owned() },
             ],
             requires: vec![Requirement { kind: Kind::Group, uid: "g".to_owned() }],
+            ask: None,
         };
         assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(&command));
+    }
+
+    fn asking() -> Ask {
+        let want =
+            Want { counter: [7; 16], limit: 100, revision: 3, window: 60_000_000_000, want: u64::MAX, light: true };
+        let returned = Return { lease: 9, spent: 4, done: true };
+        Ask { node: u64::MAX, incarnation: 1, sequence: 2, at: 3, asks: vec![want], returns: vec![returned] }
+    }
+
+    #[test]
+    fn an_ask_survives_its_stored_form_which_is_small() {
+        let command = Command::of_ask(asking());
+        assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(&command));
+        let many = Ask { asks: vec![Want { want: 50, ..asking().asks[0].clone() }; 100], ..asking() };
+        assert!(Command::of_ask(many).encode().len() < 100 * 40);
+    }
+
+    #[test]
+    fn an_ask_that_is_too_large_or_of_an_older_form_or_writes_is_refused() {
+        let cases = [
+            Command { version: Command::VERSION, ..Command::of_ask(asking()) },
+            Command { writes: vec![Write::DeleteKey { name: "k".to_owned() }], ..Command::of_ask(asking()) },
+            Command::of_ask(Ask { asks: vec![asking().asks[0].clone(); ASKS_MAX + 1], ..asking() }),
+            Command::of_ask(Ask { returns: vec![asking().returns[0]; RETURNS_MAX + 1], ..asking() }),
+        ];
+        for command in cases {
+            assert!(Command::decode(&command.encode()).is_err());
+        }
+        let mut stored: form::Ask = (&asking()).into();
+        stored.asks[0].counter.pop();
+        let short = form::Command { version: 2, ask: Some(stored), ..form::Command::default() };
+        assert!(Command::decode(&short.encode_to_vec()).is_err_and(|reason| reason.contains("15 bytes")));
     }
 
     #[test]

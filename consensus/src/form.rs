@@ -12,6 +12,52 @@ pub struct Command {
     pub writes: Vec<Write>,
     #[prost(message, repeated, tag = "5")]
     pub requires: Vec<Requirement>,
+    /// Only since version 2.
+    #[prost(message, optional, tag = "6")]
+    pub ask: Option<Ask>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Ask {
+    // Node ids and incarnations are random: as varints they would be longer.
+    #[prost(fixed64, tag = "1")]
+    pub node: u64,
+    #[prost(fixed64, tag = "2")]
+    pub incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    #[prost(uint64, tag = "4")]
+    pub at: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub asks: Vec<Want>,
+    #[prost(message, repeated, tag = "6")]
+    pub returns: Vec<Return>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Want {
+    #[prost(bytes = "vec", tag = "1")]
+    pub counter: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    #[prost(uint64, tag = "4")]
+    pub window: u64,
+    #[prost(uint64, tag = "5")]
+    pub want: u64,
+    #[prost(bool, tag = "6")]
+    pub light: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Return {
+    #[prost(uint64, tag = "1")]
+    pub lease: u64,
+    #[prost(uint64, tag = "2")]
+    pub spent: u64,
+    #[prost(bool, tag = "3")]
+    pub done: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -128,7 +174,7 @@ pub struct NodeId {
 /// One record of a snapshot.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Record {
-    #[prost(oneof = "Content", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Content", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub content: Option<Content>,
 }
 
@@ -144,6 +190,10 @@ pub enum Content {
     Request(Request),
     #[prost(message, tag = "5")]
     End(End),
+    #[prost(message, tag = "6")]
+    Limits(Limits),
+    #[prost(message, tag = "7")]
+    Counter(Counter),
 }
 
 /// Opens a snapshot.
@@ -193,6 +243,83 @@ pub struct Conflict {
     pub name: String,
     #[prost(string, tag = "3")]
     pub reason: String,
+}
+
+/// What all counters of rate limits have in common; before the first of them.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Limits {
+    #[prost(uint64, tag = "1")]
+    pub log_time: u64,
+    #[prost(uint64, tag = "2")]
+    pub last_lease: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub askers: Vec<Asker>,
+}
+
+/// A node that asked.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Asker {
+    #[prost(fixed64, tag = "1")]
+    pub node: u64,
+    #[prost(fixed64, tag = "2")]
+    pub incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    #[prost(uint64, tag = "4")]
+    pub asked_at: u64,
+}
+
+/// A counter of a rate limit.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Counter {
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub window: u64,
+    #[prost(uint64, tag = "3")]
+    pub limit: u64,
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    #[prost(uint64, tag = "5")]
+    pub used: u64,
+    #[prost(uint64, tag = "6")]
+    pub look_at: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub spent: Vec<Spent>,
+    #[prost(message, repeated, tag = "8")]
+    pub leases: Vec<Lease>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Spent {
+    #[prost(uint64, tag = "1")]
+    pub back_at: u64,
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+    #[prost(uint64, tag = "3")]
+    pub tokens: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Lease {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(fixed64, tag = "2")]
+    pub node: u64,
+    #[prost(fixed64, tag = "3")]
+    pub incarnation: u64,
+    #[prost(uint64, tag = "4")]
+    pub sequence: u64,
+    #[prost(uint64, tag = "5")]
+    pub granted: u64,
+    #[prost(uint64, tag = "6")]
+    pub reported: u64,
+    #[prost(uint64, tag = "7")]
+    pub given_at: u64,
+    #[prost(bool, tag = "8")]
+    pub light: bool,
+    #[prost(uint64, optional, tag = "9")]
+    pub recalled_at: Option<u64>,
 }
 
 /// Closes a snapshot.

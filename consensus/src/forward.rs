@@ -6,13 +6,15 @@ use futures_util::FutureExt;
 use openraft::{
     BasicNode, ReadPolicy,
     errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
+    impls::ProgressResponder,
 };
 use prost::Message;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    command::{Command, Outcome},
+    command::{Ask, Command, Outcome},
     error::Error,
+    log_clock::boot_time_ns,
     raft::{Proposal, TypeConfig},
     replica::Replica,
     transport::{LinkError, Method, whole, wire},
@@ -20,6 +22,8 @@ use crate::{
 
 /// A proposal and a read find a leader within this time, elections included, or say that there is none.
 const LEADER_WITHIN: Duration = Duration::from_secs(10);
+/// An ask for leases is worth no more after this time: what it gives would be used up.
+const ASK_WITHIN: Duration = Duration::from_secs(1);
 /// Before the next try.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -61,7 +65,7 @@ impl Replica {
             Ok(outcome) => return outcome,
             Err(elsewhere) => elsewhere,
         };
-        let Some(answer) = self.ask(elsewhere, Method::Propose, proposal.bytes.to_vec(), deadline).await else {
+        let Some(answer) = self.send(elsewhere, Method::Propose, proposal.bytes.to_vec(), deadline).await else {
             return Err(Error::NotLeader);
         };
         let answer = match answer {
@@ -76,6 +80,51 @@ impl Replica {
             timeout_at(deadline, self.reached(*index)).await.ok();
         }
         Ok(outcome)
+    }
+
+    /// Asks for leases of rate limits, through the leader, which stamps the ask with log time; `ask.at` is ignored. Not tried
+    /// again: whoever asks does that by its own clock.
+    ///
+    /// # Errors
+    /// As [`Self::propose`]. [`Error::NotLeader`] also as long as the leader hasn't applied an entry of its own.
+    pub async fn ask(&self, ask: Ask) -> Result<Outcome, Error> {
+        let deadline = Instant::now() + ASK_WITHIN;
+        match timeout_at(deadline, self.ask_here(ask.clone())).await {
+            Err(_) => return Err(Error::Unknown),
+            Ok(Err(Error::NotLeader)) => {}
+            Ok(other) => return other,
+        }
+        let proposal = Proposal::new(Command::of_ask(ask))?;
+        let leader = self.leader().filter(|leader| *leader != self.inner.node_id);
+        let elsewhere = leader.and_then(|leader| Some((leader, self.node(leader)?)));
+        match self.send(elsewhere, Method::Propose, proposal.bytes.to_vec(), deadline).await {
+            Some(Ok(answer)) => {
+                wire::message::<wire::Proposed>(&answer).map_err(|reason| Error::Failed { reason })?.result()
+            }
+            Some(Err(LinkError::NoAnswer { .. })) => Err(Error::Unknown),
+            Some(Err(LinkError::Unreachable { .. })) | None => Err(Error::NotLeader),
+        }
+    }
+
+    /// Only if this node leads: stamps the ask in its own reign.
+    pub(crate) async fn ask_here(&self, ask: Ask) -> Result<Outcome, Error> {
+        let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let raft = &self.inner.raft;
+        let leader = raft.as_leader().map_err(|_| Error::NotLeader)?.to_committed_leader_id();
+        let stamp = self.inner.clock.lock().stamp((leader.term, leader.node_id), boot_time_ns());
+        let at = stamp.ok_or(Error::NotLeader)?;
+        let proposal = Proposal::new(Command::of_ask(Ask { at, ..ask }))?;
+        let (responder, answer) = ProgressResponder::complete_only();
+        // In another reign than that of the stamp the log would take a time that may run ahead.
+        let write = raft.write(proposal).with_leader(leader).responder(responder);
+        write.await.map_err(|error| self.stopped(error.to_string()))?;
+        match answer.await {
+            Ok(Ok(response)) => Ok(response.data),
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(Error::NotLeader),
+            Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::Unknown),
+            Ok(Err(error)) => Err(self.stopped(error.to_string())),
+            Err(_) => Err(self.stopped("the consensus task ended".to_owned())),
+        }
     }
 
     /// Only if this node leads.
@@ -114,7 +163,7 @@ impl Replica {
             Ok(result) => return result,
             Err(elsewhere) => elsewhere,
         };
-        let Some(Ok(answer)) = self.ask(elsewhere, Method::Confirm, Vec::new(), deadline).await else {
+        let Some(Ok(answer)) = self.send(elsewhere, Method::Confirm, Vec::new(), deadline).await else {
             return Err(Error::NotLeader);
         };
         let confirmed: wire::Confirmed = wire::message(&answer).map_err(|reason| Error::Failed { reason })?;
@@ -153,7 +202,7 @@ impl Replica {
     }
 
     /// `None`: there is nobody to ask.
-    pub(crate) async fn ask(
+    pub(crate) async fn send(
         &self,
         elsewhere: Elsewhere,
         method: Method,
@@ -174,6 +223,6 @@ impl Replica {
     ) -> Option<Result<bytes::Bytes, LinkError>> {
         let leader = self.inner.raft.current_leader().await.filter(|id| *id != self.inner.node_id)?;
         let node = self.node(leader)?;
-        self.ask(Some((leader, node)), method, request.encode_to_vec(), deadline).await
+        self.send(Some((leader, node)), method, request.encode_to_vec(), deadline).await
     }
 }

@@ -125,7 +125,7 @@ impl Replica {
             false => {
                 let elsewhere = Some((member.id, BasicNode::new(&member.address)));
                 let deadline = Instant::now() + STATUS_WITHIN;
-                let answer = self.ask(elsewhere, Method::Status, Vec::new(), deadline).await?.ok()?;
+                let answer = self.send(elsewhere, Method::Status, Vec::new(), deadline).await?.ok()?;
                 wire::message(&answer).ok()?
             }
         };
@@ -229,7 +229,7 @@ impl Replica {
         let telling = members.iter().filter(|member| member.id != own.id).map(async |member| {
             let elsewhere = Some((member.id, BasicNode::new(&member.address)));
             // Whoever leads obeys; the others answer that they don't.
-            self.ask(elsewhere, Method::Change, request.clone(), Instant::now() + STATUS_WITHIN).await
+            self.send(elsewhere, Method::Change, request.clone(), Instant::now() + STATUS_WITHIN).await
         });
         futures_util::future::join_all(telling).await;
     }

@@ -41,8 +41,8 @@ impl Proposal {
     /// Checks and encodes a command before it enters the log.
     pub fn new(command: Command) -> Result<Self, Error> {
         let invalid = |reason: String| Err(Error::Invalid { reason });
-        if command.version != Command::VERSION {
-            return invalid(format!("its version is {}, not {}", command.version, Command::VERSION));
+        if let Err(reason) = command.check() {
+            return invalid(reason);
         }
         if command.request_id.len() > REQUEST_ID_BYTES_MAX {
             return invalid(format!("its request id is longer than {REQUEST_ID_BYTES_MAX} bytes"));

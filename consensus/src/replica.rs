@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     directory::Directory,
     error::Error,
+    log_clock::LogClock,
     log_store::{self, disk::Disk},
     raft::{Raft, TypeConfig},
     snapshot::Snapshots,
@@ -103,6 +104,8 @@ pub(crate) struct Inner {
     pub node_id: u64,
     pub peers: Option<Peers>,
     pub permits: Semaphore,
+    /// Stamps asks for leases while this node leads.
+    pub clock: Arc<Mutex<LogClock>>,
     /// The members change one step after the other.
     pub changing: tokio::sync::Mutex<()>,
     /// One snapshot is received at a time.
@@ -165,7 +168,8 @@ impl Replica {
 
         let (node_id, lock) = (directory.node_id(), directory.lock());
         let state = watch::Sender::new(Arc::new(State::default()));
-        let machine = StateMachine::new(snapshots.clone(), state.clone());
+        let clock = Arc::new(Mutex::new(LogClock::default()));
+        let machine = StateMachine::new(snapshots.clone(), state.clone(), Arc::clone(&clock));
         let known = Arc::new(OnceLock::new());
         let link = options.peers.as_ref().map(|peers| peers.link.clone());
         let network = Network { link, raft: known.clone() };
@@ -183,6 +187,7 @@ impl Replica {
                 node_id,
                 peers: options.peers,
                 permits: Semaphore::new(IN_FLIGHT_MAX),
+                clock,
                 changing: tokio::sync::Mutex::new(()),
                 receiving: tokio::sync::Mutex::new(()),
                 decided: OnceLock::new(),

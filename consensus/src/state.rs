@@ -1,7 +1,8 @@
-//! What the log led to: resources, keys and the memory of requests, in persistent maps, so that a clone costs nothing.
+//! What the log led to: resources, keys, grants of rate limits and the memory of requests, in persistent maps, so that a clone costs nothing.
 
 mod apply;
 mod changes;
+pub mod grants;
 mod records;
 mod requests;
 mod resources;
@@ -15,6 +16,7 @@ use octelium_api::{Kind, Object};
 pub use apply::apply;
 pub use changes::Change;
 
+use grants::Grants;
 use requests::Requests;
 use resources::Table;
 
@@ -25,6 +27,7 @@ pub struct State {
     tables: OrdMap<Kind, Table>,
     keys: OrdMap<Arc<str>, Arc<[u8]>>,
     requests: Requests,
+    grants: Grants,
 }
 
 /// One resource as it is stored.
@@ -45,6 +48,7 @@ impl Default for State {
             tables: Kind::ALL.iter().map(|kind| (*kind, Table::default())).collect(),
             keys: OrdMap::new(),
             requests: Requests::default(),
+            grants: Grants::default(),
         }
     }
 }
@@ -94,6 +98,17 @@ impl State {
     /// All keys with their names, in the order of the names.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &Arc<[u8]>)> {
         self.keys.iter().map(|(name, sealed)| (&**name, sealed))
+    }
+
+    /// What is granted of rate limits.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    /// Makes a mistake from now on, which a test must notice.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, planted: grants::Planted) {
+        self.grants.plant(planted);
     }
 
     /// A digest of everything, the same on every node that applied the same log. It reads the whole state.

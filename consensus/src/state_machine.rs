@@ -8,10 +8,12 @@ use openraft::{
     alias::SnapshotOf,
     storage::{EntryResponder, RaftStateMachine},
 };
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
     command::Outcome,
+    log_clock::{LogClock, boot_time_ns},
     raft::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
     snapshot::Snapshots,
     state::{State, apply},
@@ -27,14 +29,16 @@ pub struct StateMachine {
     membership: StoredMembership,
     published: watch::Sender<Arc<State>>,
     snapshots: Snapshots,
+    /// Set by the first entry of each reign.
+    clock: Arc<Mutex<LogClock>>,
 }
 
 impl StateMachine {
     /// Begins with the newest snapshot; openraft replays the log from there.
-    pub fn new(snapshots: Snapshots, published: watch::Sender<Arc<State>>) -> Self {
+    pub fn new(snapshots: Snapshots, published: watch::Sender<Arc<State>>, clock: Arc<Mutex<LogClock>>) -> Self {
         let (meta, state) = snapshots.newest().unwrap_or_default();
-        let this =
-            Self { state, last_applied: meta.last_log_id, membership: meta.last_membership, published, snapshots };
+        let (last_applied, membership) = (meta.last_log_id, meta.last_membership);
+        let this = Self { state, last_applied, membership, published, snapshots, clock };
         this.publish();
         this
     }
@@ -73,6 +77,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     Outcome::Applied { index }
                 }
             };
+            let reign = (entry.log_id.leader_id.term, entry.log_id.leader_id.node_id);
+            self.clock.lock().applied(reign, boot_time_ns(), self.state.grants().log_time());
             self.last_applied = Some(entry.log_id);
             answers.extend(responder.map(|responder| (responder, outcome)));
             unpublished += 1;

@@ -115,7 +115,7 @@ impl Node {
             return Err(error);
         }
         let views = Views::new(&config.domain);
-        let supervisor = Supervisor::start(views.clone(), replica.watch()).await?;
+        let supervisor = Supervisor::start(views.clone(), &replica).await?;
 
         // 3. The control plane; the first start makes the cluster's identity.
         let control = Control::new(replica.clone(), views.clone(), sealing.clone(), &config.domain, &config.public_url);

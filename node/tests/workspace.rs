@@ -15,11 +15,12 @@ use serde_json::Value;
 
 /// Each package's place, and the packages of the workspace that it may know, its tests included.
 /// A new arrow is a decision: it is drawn in `docs/src/architecture.md` and entered here.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("actors", &["api", "consensus", "policy"]),
     ("api", &[]),
     // Runs whole processes and links none of them.
     ("bench", &[]),
+    ("chaos-tests", &["actors", "consensus"]),
     ("cli", &["api"]),
     ("consensus", &["api"]),
     ("node", &["actors", "api", "consensus", "control", "http1", "http2", "policy"]),

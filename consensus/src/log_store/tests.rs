@@ -31,7 +31,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         let directory = Directory::open(&Disk::default(), guard.path()).unwrap();
         let snapshots = Snapshots::open(Disk::default(), guard.path(), directory.lock()).unwrap();
         let log = open(Disk::default(), guard.path(), directory.lock(), 1 << 10).unwrap();
-        Ok((guard, log.store, StateMachine::new(snapshots, watch::Sender::default())))
+        Ok((guard, log.store, StateMachine::new(snapshots, watch::Sender::default(), Arc::default())))
     }
 }
 

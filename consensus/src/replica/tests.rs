@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    command::{Command, Expected, Outcome, Write},
+    command::{Ask, Command, Expected, Outcome, Write},
     raft::{LogId, SnapshotMeta},
     state::apply,
     testing::{command, create, update, user},
@@ -52,6 +52,28 @@ async fn what_was_proposed_is_there_at_once_and_after_a_restart() {
     state.advance(index);
     assert_eq!(state.hash(), hash);
     replica.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn asks_are_stamped_with_a_time_that_goes_on_over_restarts_and_snapshots() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log_time = 0;
+    for incarnation in 1..4 {
+        let replica = open(directory.path()).await;
+        let node = replica.node_id();
+        for sequence in 1..=50 {
+            let want = crate::Want { counter: [1; 16], limit: 9, revision: 0, window: 1 << 40, want: 1, light: false };
+            let ask = Ask { node, incarnation, sequence, at: u64::MAX, asks: vec![want], returns: Vec::new() };
+            replica.ask(ask).await.unwrap();
+            let state = replica.state();
+            let now = state.grants().log_time();
+            assert!(now > log_time && now < 60_000_000_000, "{now} after {log_time}");
+            log_time = now;
+            assert_eq!(state.grants().sequence(node, incarnation), sequence);
+        }
+        assert_eq!(replica.state().grants().held_by(node, 0).count(), 9, "the limit over all starts");
+        replica.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

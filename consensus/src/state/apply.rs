@@ -29,9 +29,9 @@ pub fn apply(state: &mut State, index: u64, command: &Command) -> Outcome {
 }
 
 fn change(state: &mut State, index: u64, command: &Command) -> Result<(), Outcome> {
-    if command.version != Command::VERSION {
-        let reason = format!("the command has version {}, this node knows {}", command.version, Command::VERSION);
-        return Err(conflict(Kind::ClusterConfig, "", &reason));
+    command.check().map_err(|reason| conflict(Kind::ClusterConfig, "", &reason))?;
+    if let Some(ask) = &command.ask {
+        state.grants.apply(ask);
     }
     for (position, write) in (0..).zip(&command.writes) {
         match write {

@@ -40,7 +40,7 @@ impl State {
             };
             form::Content::Request(form::Request { id: request.id.to_string(), index, conflict })
         });
-        resources.chain(keys).chain(requests)
+        resources.chain(keys).chain(requests).chain(self.grants.records())
     }
 
     /// Puts one record back.
@@ -71,6 +71,8 @@ impl State {
                 };
                 self.requests.remember(request.index, &request.id, outcome);
             }
+            form::Content::Limits(limits) => self.grants.restore_limits(limits),
+            form::Content::Counter(counter) => self.grants.restore_counter(counter)?,
             form::Content::Head(_) | form::Content::End(_) => return Err("a record is out of place".to_owned()),
         }
         Ok(())

@@ -80,7 +80,13 @@ impl Replica {
             }
             Method::Propose => {
                 let result = match Proposal::decode(request) {
-                    Ok(proposal) => self.propose_here(proposal).await,
+                    Ok(proposal) => match &proposal.command.ask {
+                        Some(ask) if ask.node == from => self.ask_here(ask.clone()).await,
+                        Some(ask) => {
+                            Err(invalid(format!("node {from:016x} asks in the name of node {:016x}", ask.node)))
+                        }
+                        None => self.propose_here(proposal).await,
+                    },
                     Err(reason) => Err(Error::Invalid { reason }),
                 };
                 wire::Proposed::of(&result).encode_to_vec()

@@ -64,7 +64,7 @@ impl Cluster {
     async fn open(directory: TempDir, sealing: Arc<SealingKey>, ahead: Arc<AtomicU64>) -> Self {
         let replica = Replica::open(Options::new(directory.path().join("data"))).await.unwrap();
         let views = Views::new(DOMAIN);
-        let supervisor = Supervisor::start(views.clone(), replica.watch()).await.unwrap();
+        let supervisor = Supervisor::start(views.clone(), &replica).await.unwrap();
         let offset = ahead.clone();
         let clock = Arc::new(move || SystemTime::now() + Duration::from_secs(offset.load(Ordering::Relaxed)));
         let control = Control::with_clock(replica.clone(), views.clone(), sealing.clone(), DOMAIN, PUBLIC_URL, clock);

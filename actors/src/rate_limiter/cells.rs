@@ -1,0 +1,213 @@
+//! All counters of this node, and what tells their holder that one needs tokens.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use hashbrown::DefaultHashBuilder;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use super::{Admission, CounterId, Refused, Rule, cell::Cell};
+
+/// So many counters wait to be asked for; a request that finds the queue full tries again with the next one.
+const QUEUE_MAX: usize = 65_536;
+/// A counter without a lease is dropped after its window, and this.
+const IDLE_NS: u64 = 60_000_000_000;
+
+/// Shared by the request path and the holder of leases.
+pub struct Cells {
+    map: papaya::HashMap<CounterId, Arc<Cell>, DefaultHashBuilder>,
+    counters_max: usize,
+    waiters_max: usize,
+    waiters: AtomicUsize,
+    queue: mpsc::Sender<Arc<Cell>>,
+    /// Only the holder takes from it.
+    queued: Mutex<mpsc::Receiver<Arc<Cell>>>,
+    /// There is something in the queue.
+    pub(super) wake: Notify,
+    /// Requests that were refused as there was no room for their counter, or to wait.
+    pub(super) crowded: AtomicU64,
+}
+
+/// How many counters and waiting requests a node bears.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Counters that this node knows at once.
+    pub counters_max: NonZeroUsize,
+    /// Requests that wait for a token at once.
+    pub waiters_max: NonZeroUsize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let (counters, waiters) = (NonZeroUsize::new(1_000_000), NonZeroUsize::new(10_000));
+        Self { counters_max: counters.unwrap_or(NonZeroUsize::MIN), waiters_max: waiters.unwrap_or(NonZeroUsize::MIN) }
+    }
+}
+
+impl Cells {
+    /// No counters yet.
+    pub fn new(bounds: Bounds) -> Self {
+        let (queue, queued) = mpsc::channel(QUEUE_MAX);
+        Self {
+            map: papaya::HashMap::with_hasher(DefaultHashBuilder::default()),
+            counters_max: bounds.counters_max.get(),
+            waiters_max: bounds.waiters_max.get(),
+            waiters: AtomicUsize::new(0),
+            queue,
+            queued: Mutex::new(queued),
+            wake: Notify::new(),
+            crowded: AtomicU64::new(0),
+        }
+    }
+
+    /// How many counters there are.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The counter with this name, if it is known.
+    pub fn get(&self, id: &CounterId) -> Option<Arc<Cell>> {
+        self.map.pin().get(id).cloned()
+    }
+
+    /// Takes a token that this node holds.
+    pub fn try_spend(&self, id: CounterId, rule: Rule, clock: &impl Fn() -> u64) -> Option<Admission> {
+        let map = self.map.pin();
+        match map.get(&id) {
+            Some(cell) => self.take(cell, rule, clock, false),
+            None => {
+                drop(map);
+                let cell = self.cell(id, rule, clock)?;
+                cell.missed.fetch_add(1, Relaxed);
+                self.want(&cell);
+                None
+            }
+        }
+    }
+
+    /// The counter with this name, known from now on; `None` if there is no room.
+    pub fn cell(&self, id: CounterId, rule: Rule, clock: &impl Fn() -> u64) -> Option<Arc<Cell>> {
+        let map = self.map.pin();
+        if let Some(cell) = map.get(&id) {
+            return Some(Arc::clone(cell));
+        }
+        // Requests at once may pass the bound by their number, no more.
+        if self.map.len() >= self.counters_max {
+            self.crowded.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(Arc::clone(map.get_or_insert_with(id, || Arc::new(Cell::new(id, rule, clock())))))
+    }
+
+    /// Takes a token of this counter. `waited`: the caller counts among those that wait.
+    pub fn take(&self, cell: &Arc<Cell>, rule: Rule, clock: &impl Fn() -> u64, waited: bool) -> Option<Admission> {
+        if cell.follow(rule) {
+            self.want(cell);
+        }
+        let Some(left) = cell.take(clock, waited) else {
+            if !waited {
+                cell.missed.fetch_add(1, Relaxed);
+                if cell.empty_for(clock()).is_none() {
+                    self.want(cell);
+                }
+            }
+            return None;
+        };
+        if left <= cell.low_water.load(Relaxed) {
+            self.want(cell);
+        }
+        let remaining = left.saturating_add(cell.free.load(Relaxed)).min(cell.limit().saturating_sub(1));
+        let empty_for = if remaining == 0 { cell.empty_for(clock()) } else { None };
+        Some(Admission { remaining, reset: Duration::from_nanos(empty_for.unwrap_or(cell.window)) })
+    }
+
+    /// Why a request that finds no token is refused without a wait, if that is known.
+    pub fn refused(&self, cell: &Cell, rule: Rule, now: u64) -> Option<Refused> {
+        if rule.limit == 0 {
+            return Some(Refused::Exceeded { retry_after: rule.window });
+        }
+        let retry_after = Duration::from_nanos(cell.empty_for(now)?);
+        Some(Refused::Exceeded { retry_after })
+    }
+
+    /// Why a request that waited since `since` for nothing is refused.
+    pub fn gave_up(&self, cell: &Cell, since: u64, now: u64) -> Refused {
+        if cell.answered_at.load(Relaxed) <= since {
+            return Refused::Unavailable;
+        }
+        let soon = (cell.window / 20).min(1_000_000_000);
+        Refused::Exceeded { retry_after: Duration::from_nanos(cell.empty_for(now).unwrap_or(soon)) }
+    }
+
+    /// Counts one more request that waits; not if too many do. [`Self::end_wait`] takes it out again.
+    pub fn begin_wait(&self, cell: &Cell) -> bool {
+        if self.waiters.fetch_add(1, Relaxed) >= self.waiters_max {
+            self.waiters.fetch_sub(1, Relaxed);
+            self.crowded.fetch_add(1, Relaxed);
+            return false;
+        }
+        cell.waiting.fetch_add(1, Relaxed);
+        true
+    }
+
+    /// A request waits no longer.
+    pub fn end_wait(&self, cell: &Cell) {
+        cell.waiting.fetch_sub(1, Relaxed);
+        self.waiters.fetch_sub(1, Relaxed);
+    }
+
+    /// Lets the holder of leases know that the counter needs tokens.
+    pub fn want(&self, cell: &Arc<Cell>) {
+        if cell.queued.load(SeqCst) || cell.queued.swap(true, SeqCst) {
+            return;
+        }
+        if self.queue.try_send(Arc::clone(cell)).is_err() {
+            cell.queued.store(false, SeqCst);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Whether a counter waits for the holder of leases.
+    pub fn wants(&self) -> bool {
+        self.queue.capacity() < self.queue.max_capacity()
+    }
+
+    /// Takes the next counter that needs tokens. Only the holder of leases calls this.
+    pub(super) fn next(&self) -> Option<Arc<Cell>> {
+        let cell = self.queued.lock().try_recv().ok()?;
+        // Before its demand is read: what comes later queues it again.
+        cell.queued.store(false, SeqCst);
+        Some(cell)
+    }
+
+    /// Ends all leases, which a holder before left behind.
+    pub(super) fn end_all(&self) {
+        for cell in self.map.pin().values() {
+            for lease in cell.leases() {
+                cell.end(lease.id);
+            }
+        }
+    }
+
+    /// Drops counters that nobody needs any more.
+    pub fn sweep(&self, now: u64) {
+        self.map.pin().retain(|_, cell| {
+            let idle_since = cell.answered_at.load(Relaxed).max(cell.counted_at.load(Relaxed));
+            let idle = idle_since.saturating_add(cell.window.max(IDLE_NS)) < now;
+            let used = cell.queued.load(Relaxed) || cell.waiting.load(Relaxed) > 0 || !cell.leases().is_empty();
+            !idle || used
+        });
+    }
+}

@@ -1,0 +1,379 @@
+//! The holder of this node's leases: what it asks for, what it makes of the log's answers, and what it gives back.
+//! Pure: it is told the time, and what it must send and what was applied passes through whoever drives it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use octelium_consensus::{
+    Ask, Return, Want,
+    state::grants::{ASKS_MAX, Grants, RETURNS_MAX, validity_ns},
+};
+
+use super::{
+    CounterId,
+    cell::{Cell, Lease},
+    cells::Cells,
+};
+
+/// The sending times of so many asks are kept. A lease that answers an older one is taken for over.
+const SENT_MAX: usize = 64;
+/// The largest reserve for a light counter, in tokens.
+const RESERVE_MAX: u64 = 4;
+const SECOND: u64 = 1_000_000_000;
+
+/// What one start of a node holds.
+pub struct Leases {
+    cells: Arc<Cells>,
+    node: u64,
+    incarnation: u64,
+    sequence: u64,
+    /// When which ask was sent.
+    sent: VecDeque<(u64, u64)>,
+    in_flight: Option<u64>,
+    /// What the ask in flight was about.
+    asked: Vec<Arc<Cell>>,
+    returned: Vec<u64>,
+    /// The highest id of a lease that was seen.
+    seen: u64,
+    held: BTreeMap<u64, Held>,
+    ends: BTreeSet<(u64, u64)>,
+    /// When heavy leases are to be reported, whether or not something else is to be sent.
+    reports: BTreeSet<(u64, u64)>,
+    closing: BTreeMap<u64, Closing>,
+    /// Of those, what no ask in flight carries.
+    unsent: BTreeSet<u64>,
+    wanted: BTreeMap<CounterId, Arc<Cell>>,
+    #[cfg(feature = "planted")]
+    planted: Option<Planted>,
+}
+
+/// Mistakes that the simulation must catch.
+#[cfg(feature = "planted")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// A lease is valid from the moment in which it arrives.
+    ValidFromArrival,
+    /// A lease is returned before its spending stops.
+    ReturnBeforeStop,
+}
+
+struct Held {
+    cell: Arc<Cell>,
+    lease: Arc<Lease>,
+    reported: u64,
+    report_at: Option<u64>,
+}
+
+/// A lease that is over here, and may not be so in the log yet.
+struct Closing {
+    spent: u64,
+    /// After that the log has taken it back by itself.
+    until: u64,
+}
+
+impl Leases {
+    /// Nothing held. `incarnation`: a number that no other start of this node has had.
+    pub fn new(cells: Arc<Cells>, node: u64, incarnation: u64) -> Self {
+        // A holder before this one can't return them any more: they come back by themselves.
+        cells.end_all();
+        Self {
+            cells,
+            node,
+            incarnation,
+            sequence: 0,
+            sent: VecDeque::new(),
+            in_flight: None,
+            asked: Vec::new(),
+            returned: Vec::new(),
+            seen: 0,
+            held: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            reports: BTreeSet::new(),
+            closing: BTreeMap::new(),
+            unsent: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+
+    /// Makes a mistake from now on.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, planted: Planted) {
+        self.planted = Some(planted);
+    }
+
+    /// The ask whose answer is awaited.
+    pub fn in_flight(&self) -> Option<u64> {
+        self.in_flight
+    }
+
+    /// How many leases are held.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// When there will be something to send even if no request comes; `None`: never, or at once.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let first = |of: &BTreeSet<(u64, u64)>| of.first().map(|(at, _)| *at);
+        [first(&self.ends), first(&self.reports)].into_iter().flatten().min()
+    }
+
+    /// Whether there is something to send now.
+    pub fn is_busy(&self) -> bool {
+        !self.wanted.is_empty() || !self.unsent.is_empty()
+    }
+
+    /// What to send now, if anything. At most one ask is in flight: until [`Self::absorb`] or [`Self::failed`] ends it, the
+    /// next one gathers.
+    pub fn ask(&mut self, grants: &Grants, now: u64) -> Option<Ask> {
+        self.expire(now);
+        while let Some(cell) = self.cells.next() {
+            self.wanted.insert(cell.id, cell);
+        }
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let mut returns = self.due_reports(now);
+        let mut asks = Vec::new();
+        while asks.len() < ASKS_MAX
+            && let Some((_, cell)) = self.wanted.pop_first()
+        {
+            self.settle(&cell, &mut returns);
+            if let Some(want) = want(&cell, grants, now) {
+                asks.push(want);
+                self.asked.push(cell);
+            }
+        }
+        returns.truncate(RETURNS_MAX);
+        self.close_into(&mut returns, now);
+        if asks.is_empty() && returns.is_empty() {
+            return None;
+        }
+        self.sequence += 1;
+        self.in_flight = Some(self.sequence);
+        self.sent.push_back((self.sequence, now));
+        if self.sent.len() > SENT_MAX {
+            self.sent.pop_front();
+        }
+        Some(Ask { node: self.node, incarnation: self.incarnation, sequence: self.sequence, at: 0, asks, returns })
+    }
+
+    /// Ends what is over by now.
+    fn expire(&mut self, now: u64) {
+        while let Some((at, id)) = self.ends.first().copied()
+            && at <= now
+        {
+            self.close(id);
+        }
+    }
+
+    /// Reports of heavy leases whose turn it is, if there is news.
+    fn due_reports(&mut self, now: u64) -> Vec<Return> {
+        let mut returns = Vec::new();
+        while let Some((at, id)) = self.reports.first().copied()
+            && at <= now
+        {
+            self.reports.remove(&(at, id));
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            let next = now + report_every(held.cell.window);
+            held.report_at = Some(next);
+            self.reports.insert((next, id));
+            returns.extend(held.report());
+        }
+        returns
+    }
+
+    /// What is to be said of a counter's leases when it is asked for anyway: the empty ones are over.
+    fn settle(&mut self, cell: &Cell, returns: &mut Vec<Return>) {
+        for lease in cell.leases() {
+            if lease.spent() == lease.granted {
+                self.close(lease.id);
+            } else if let Some(held) = self.held.get_mut(&lease.id) {
+                returns.extend(held.report());
+            }
+        }
+    }
+
+    /// Ends a lease: first its spending, then it may be returned.
+    fn close(&mut self, id: u64) {
+        let Some(held) = self.held.remove(&id) else { return };
+        self.ends.remove(&(held.lease.until, id));
+        held.report_at.map(|at| self.reports.remove(&(at, id)));
+        #[cfg(feature = "planted")]
+        let keeps_spending = self.planted == Some(Planted::ReturnBeforeStop);
+        #[cfg(not(feature = "planted"))]
+        let keeps_spending = false;
+        let spent = if keeps_spending { Some(held.lease.spent()) } else { held.cell.end(id) };
+        let until = held.lease.until.saturating_add(held.cell.window).saturating_add(held.cell.window / 100);
+        self.closing.insert(id, Closing { spent: spent.unwrap_or(held.lease.granted), until });
+        self.unsent.insert(id);
+    }
+
+    /// Adds the leases that are over.
+    fn close_into(&mut self, returns: &mut Vec<Return>, now: u64) {
+        while returns.len() < RETURNS_MAX
+            && let Some(id) = self.unsent.pop_first()
+        {
+            let Some(closing) = self.closing.get(&id) else { continue };
+            if closing.until <= now {
+                self.closing.remove(&id);
+                continue;
+            }
+            returns.push(Return { lease: id, spent: closing.spent, done: true });
+            self.returned.push(id);
+        }
+    }
+
+    /// The ask `sequence` was not applied, or that isn't known. What it was about is sent again, in another ask: if the first
+    /// one does arrive, its grants count from when it was sent.
+    pub fn failed(&mut self, sequence: u64) {
+        if self.in_flight != Some(sequence) {
+            return;
+        }
+        self.in_flight = None;
+        self.unsent.extend(self.returned.drain(..));
+        for cell in std::mem::take(&mut self.asked) {
+            if cell.waiting.load(Relaxed) > 0 || cell.told_revision.load(Relaxed) != cell.revision() {
+                self.wanted.insert(cell.id, cell);
+            }
+        }
+    }
+
+    /// Takes in what the log led to.
+    pub fn absorb(&mut self, grants: &Grants, now: u64) {
+        let fresh: Vec<_> = grants.held_by(self.node, self.seen).collect();
+        for (id, lease) in fresh {
+            self.seen = lease.id;
+            // What a former start of this node was granted stays with it.
+            if lease.incarnation == self.incarnation {
+                self.take_in(CounterId(id), &lease, now);
+            }
+        }
+        let recalled: Vec<u64> = grants.recalled_from(self.node).collect();
+        for id in recalled {
+            self.close(id);
+        }
+        if self.in_flight.is_some_and(|sequence| grants.sequence(self.node, self.incarnation) >= sequence) {
+            self.answered(grants, now);
+        }
+    }
+
+    fn take_in(&mut self, id: CounterId, granted: &octelium_consensus::state::grants::Lease, now: u64) {
+        let sent = self.sent.iter().find(|(sequence, _)| *sequence == granted.sequence).map(|(_, at)| *at);
+        let cell = self.cells.get(&id);
+        let (Some(sent), Some(cell)) = (sent, cell) else {
+            self.closing.insert(granted.id, Closing { spent: 0, until: now.saturating_add(60 * SECOND) });
+            self.unsent.insert(granted.id);
+            return;
+        };
+        #[cfg(feature = "planted")]
+        let sent = if self.planted == Some(Planted::ValidFromArrival) { now } else { sent };
+        let until = sent.saturating_add(validity_ns(cell.window, granted.light));
+        let lease = Arc::new(Lease::new(granted.id, until, granted.granted));
+        let report_at = (!granted.light).then(|| now + report_every(cell.window));
+        self.ends.insert((until, granted.id));
+        report_at.map(|at| self.reports.insert((at, granted.id)));
+        cell.add(Arc::clone(&lease));
+        for _ in 0..cell.waiting.load(Relaxed).min(granted.granted) {
+            cell.notify.notify_one();
+        }
+        self.held.insert(granted.id, Held { cell, lease, reported: 0, report_at });
+    }
+
+    /// The ask in flight is in the log.
+    fn answered(&mut self, grants: &Grants, now: u64) {
+        self.in_flight = None;
+        for id in std::mem::take(&mut self.returned) {
+            if grants.lease(self.node, id).is_none() {
+                self.closing.remove(&id);
+            } else {
+                self.unsent.insert(id);
+            }
+        }
+        let log_time = grants.log_time();
+        for cell in std::mem::take(&mut self.asked) {
+            cell.answered_at.store(now, Relaxed);
+            let status = grants.status(&cell.id.0, log_time);
+            cell.free.store(status.map_or(cell.limit(), |status| status.free), Relaxed);
+            let left = cell.left(now);
+            let empty = status.filter(|status| status.free == 0 && !status.pending && left == 0);
+            match empty.and_then(|status| status.back_at) {
+                Some(back_at) => {
+                    cell.empty_until.store(now.saturating_add(back_at.saturating_sub(log_time).max(1)), Relaxed);
+                    cell.notify.notify_waiters();
+                }
+                None => {
+                    cell.empty_until.store(0, Relaxed);
+                    if cell.waiting.load(Relaxed) > left {
+                        self.wanted.insert(cell.id, cell);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Held {
+    /// What was spent since the last report.
+    fn report(&mut self) -> Option<Return> {
+        let spent = self.lease.spent();
+        let news = spent > self.reported;
+        self.reported = spent;
+        news.then_some(Return { lease: self.lease.id, spent, done: false })
+    }
+}
+
+/// How often what is spent of a heavy lease is reported: the later, the longer its tokens are away.
+fn report_every(window: u64) -> u64 {
+    (validity_ns(window, false) / 8).max(5_000_000)
+}
+
+/// What to ask for a counter; `None` if it has enough, or there is nothing to get.
+fn want(cell: &Cell, grants: &Grants, now: u64) -> Option<Want> {
+    let (limit, revision) = (cell.limit(), cell.revision());
+    let news = cell.told_revision.swap(revision, Relaxed) != revision;
+    let waiting = cell.waiting.load(Relaxed);
+    let left = cell.left(now);
+    let rate = measure(cell, now);
+    let heavy_ns = validity_ns(cell.window, false);
+    let ahead = u64::try_from(u128::from(rate) * u128::from(heavy_ns) / u128::from(SECOND)).unwrap_or(u64::MAX);
+    let light = ahead <= 2;
+    let target = if light {
+        // Near the limit a reserve would only be recalled.
+        let known = grants.status(&cell.id.0, grants.log_time()).map_or(limit, |status| status.free);
+        let reserve = if known >= limit / 4 { (limit / (8 * grants.asking())).clamp(1, RESERVE_MAX) } else { 0 };
+        waiting.saturating_add(reserve)
+    } else {
+        waiting.saturating_add(ahead)
+    };
+    let target = target.min(limit.max(1));
+    cell.low_water.store(if light { target / 4 } else { target / 2 }, Relaxed);
+    if !news && (left >= target || cell.empty_for(now).is_some()) {
+        return None;
+    }
+    let want = target.saturating_sub(left).max(1);
+    Some(Want { counter: cell.id.0, limit, revision, window: cell.window, want, light })
+}
+
+/// How many tokens a second are wanted of a counter, measured over at least the validity of a lease.
+fn measure(cell: &Cell, now: u64) -> u64 {
+    let demand = cell.demand();
+    let news = demand.saturating_sub(cell.counted.load(Relaxed));
+    let span = now.saturating_sub(cell.counted_at.load(Relaxed));
+    let span_min = validity_ns(cell.window, false).max(5_000_000);
+    let rate = u128::from(news) * u128::from(SECOND) / u128::from(span.max(span_min));
+    let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+    if span < span_min {
+        return rate.max(cell.rate.load(Relaxed));
+    }
+    cell.counted.store(demand, Relaxed);
+    cell.counted_at.store(now, Relaxed);
+    cell.rate.store(rate, Relaxed);
+    rate
+}
+
+#[cfg(test)]
+mod tests;

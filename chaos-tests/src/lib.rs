@@ -1,0 +1,7 @@
+//! Whole clusters under faults: a seed sets their size, the faults and the load, and the invariants watch.
+//!
+//! [`sim`] runs the code that decides rate limits on many nodes in one process, on simulated clocks and a simulated network;
+//! it reads no clock and no random numbers, so that a seed is all that is needed to see a run again.
+
+pub mod invariants;
+pub mod sim;

@@ -1,0 +1,101 @@
+//! Grants as stored records.
+
+use std::sync::Arc;
+
+use super::{Asker, Counter, CounterId, Grants, Lease, Spent};
+use crate::{command, form};
+
+impl Grants {
+    /// All of it; nothing as long as nobody ever asked.
+    pub(in crate::state) fn records(&self) -> impl Iterator<Item = form::Content> {
+        let asker = |(node, asker): (&u64, &Asker)| form::Asker {
+            node: *node,
+            incarnation: asker.incarnation,
+            sequence: asker.sequence,
+            asked_at: asker.asked_at,
+        };
+        let limits = (!self.askers.is_empty()).then(|| {
+            form::Content::Limits(form::Limits {
+                log_time: self.log_time,
+                last_lease: self.last_lease,
+                askers: self.askers.iter().map(asker).collect(),
+            })
+        });
+        limits.into_iter().chain(self.counters.iter().map(|(id, counter)| form::Content::Counter(stored(id, counter))))
+    }
+
+    pub(in crate::state) fn restore_limits(&mut self, limits: form::Limits) {
+        self.log_time = limits.log_time;
+        self.last_lease = limits.last_lease;
+        let asker = |asker: form::Asker| {
+            let form::Asker { node, incarnation, sequence, asked_at } = asker;
+            (node, Asker { incarnation, sequence, asked_at })
+        };
+        self.askers = limits.askers.into_iter().map(asker).collect();
+    }
+
+    pub(in crate::state) fn restore_counter(&mut self, counter: form::Counter) -> Result<(), String> {
+        let id = command::counter(&counter.id)?;
+        let counter = restored(counter);
+        for lease in &counter.leases {
+            self.held.insert((lease.node, lease.id), id);
+            if lease.recalled_at.is_some() {
+                self.recalled.insert((lease.node, lease.id));
+            }
+        }
+        self.looks.insert((counter.look_at, id));
+        match self.counters.insert(id, Arc::new(counter)) {
+            None => Ok(()),
+            Some(_) => Err("a counter of a rate limit is there twice".to_owned()),
+        }
+    }
+}
+
+fn stored(id: &CounterId, counter: &Counter) -> form::Counter {
+    let spent = |spent: &Spent| form::Spent { back_at: spent.back_at, from: spent.from, tokens: spent.tokens };
+    let lease = |lease: &Lease| form::Lease {
+        id: lease.id,
+        node: lease.node,
+        incarnation: lease.incarnation,
+        sequence: lease.sequence,
+        granted: lease.granted,
+        reported: lease.reported,
+        given_at: lease.given_at,
+        light: lease.light,
+        recalled_at: lease.recalled_at,
+    };
+    form::Counter {
+        id: id.to_vec(),
+        window: counter.window,
+        limit: counter.limit,
+        revision: counter.revision,
+        used: counter.used,
+        look_at: counter.look_at,
+        spent: counter.spent.iter().map(spent).collect(),
+        leases: counter.leases.iter().map(lease).collect(),
+    }
+}
+
+fn restored(counter: form::Counter) -> Counter {
+    let spent = |spent: form::Spent| Spent { back_at: spent.back_at, from: spent.from, tokens: spent.tokens };
+    let lease = |lease: form::Lease| Lease {
+        id: lease.id,
+        node: lease.node,
+        incarnation: lease.incarnation,
+        sequence: lease.sequence,
+        granted: lease.granted,
+        reported: lease.reported,
+        given_at: lease.given_at,
+        light: lease.light,
+        recalled_at: lease.recalled_at,
+    };
+    Counter {
+        window: counter.window,
+        limit: counter.limit,
+        revision: counter.revision,
+        used: counter.used,
+        look_at: counter.look_at,
+        spent: counter.spent.into_iter().map(spent).collect(),
+        leases: counter.leases.into_iter().map(lease).collect(),
+    }
+}
