@@ -55,16 +55,11 @@ fn main() -> ExitCode {
         }
         if !report.broken.is_empty() {
             broken += 1;
-            println!(
-                "  to see it again: cargo run -p octelium-chaos-tests -- sim --seed {seed} --steps {}",
-                arguments.steps
-            );
+            println!("  to see it again: cargo run -p octelium-chaos-tests -- sim --seed {seed} --steps {}", arguments.steps);
         }
     }
     let runs = seeds.end - seeds.start;
-    println!(
-        "{runs} runs, {broken} broke a promise; {admitted} admitted, {refused} refused, {entries} entries in the log"
-    );
+    println!("{runs} runs, {broken} broke a promise; {admitted} admitted, {refused} refused, {entries} entries in the log");
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -23,6 +23,7 @@ use event::{Event, Scheduled};
 use node::Node;
 use random::Random;
 
+
 /// The events of a run, if nothing else is said.
 pub const STEPS: u64 = 20_000;
 const MS: u64 = 1_000_000;

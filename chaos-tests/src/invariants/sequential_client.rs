@@ -28,8 +28,7 @@ impl SequentialClient {
         }
         let (admitted, limit) = (self.times.len() as u64, self.limit);
         if admitted < limit {
-            self.broken
-                .add(|| format!("sequential client: refused at {at}, though only {admitted} of {limit} were admitted"));
+            self.broken.add(|| format!("sequential client: refused at {at}, though only {admitted} of {limit} were admitted"));
         }
     }
 }

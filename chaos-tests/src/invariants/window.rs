@@ -19,7 +19,11 @@ struct Recent {
 
 impl Window {
     pub fn new(limits: &[Limit]) -> Self {
-        let recent = |limit: &Limit| Recent { limit: limit.rule.limit, window: limit.window(), times: VecDeque::new() };
+        let recent = |limit: &Limit| Recent {
+            limit: limit.rule.limit,
+            window: limit.window(),
+            times: VecDeque::new(),
+        };
         Self { limits: limits.iter().map(recent).collect(), broken: Broken::default() }
     }
 
@@ -33,8 +37,7 @@ impl Window {
         if admitted.at - first < *window {
             let (at, limit) = (admitted.at, *limit);
             let span = (at - first) / 1_000_000;
-            self.broken
-                .add(|| format!("window: {} admissions within {span} ms, until {at}, of limit {limit}", limit + 1));
+            self.broken.add(|| format!("window: {} admissions within {span} ms, until {at}, of limit {limit}", limit + 1));
         }
     }
 }

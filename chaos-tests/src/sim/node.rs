@@ -142,7 +142,8 @@ impl World {
         let asked = node.leases.ask(node.state.grants(), clock);
         if let Some(ask) = asked {
             node.not_before = now + TICK;
-            let timeout = Event::AskTimesOut { node: id, incarnation: ask.incarnation, sequence: ask.sequence };
+            let timeout =
+                Event::AskTimesOut { node: id, incarnation: ask.incarnation, sequence: ask.sequence };
             self.later(ANSWER_WITHIN, timeout);
             self.send_ask(id, ask);
         }

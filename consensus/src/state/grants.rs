@@ -181,7 +181,8 @@ impl Grants {
     fn settle(&mut self, node: u64, id: u64, spent: u64, done: bool, now: u64) {
         let Some(name) = self.held.get(&(node, id)).copied() else { return };
         #[cfg(feature = "planted")]
-        let (twice, late) = (self.planted == Some(Planted::ReturnTwice), self.planted == Some(Planted::LateReports));
+        let (twice, late) =
+            (self.planted == Some(Planted::ReturnTwice), self.planted == Some(Planted::LateReports));
         self.edit(name, now, |counter| {
             #[cfg(feature = "planted")]
             let now = if late { u64::MAX } else { now };
