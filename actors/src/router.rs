@@ -5,6 +5,7 @@ pub mod compile;
 pub mod cors;
 pub mod direct;
 pub mod header_rules;
+pub mod plugins;
 pub mod route;
 pub mod table;
 
@@ -16,6 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 pub use cors::Cors;
 pub use direct::Direct;
 pub use header_rules::HeaderRules;
+pub use plugins::Plugin;
 pub use route::{
     Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
 };

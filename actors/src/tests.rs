@@ -146,6 +146,8 @@ pub(crate) fn route() -> Route {
         names_policies: false,
         reads: Reads::default(),
         body: router::Body { buffer: false, json: false, bytes_max: 0 },
+        pre_auth: Vec::new(),
+        revision: 0,
         config: None,
         cors: None,
         rules: Vec::new(),

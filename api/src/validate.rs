@@ -13,6 +13,7 @@ mod direct;
 mod headers;
 mod identity;
 mod metadata;
+mod plugins;
 mod references;
 mod secret;
 mod service;

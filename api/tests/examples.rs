@@ -37,17 +37,21 @@ const EXAMPLES: [(&str, &str, &[&str]); 13] = [
     (
         "10-lua",
         include_str!("examples/10-lua.yaml"),
-        &["12:7: spec.config.http.plugins: plugins (lua) are not supported yet"],
+        &["16:9: spec.config.http.plugins[0].lua: Lua plugins are not supported yet"],
     ),
     (
         "10b-lua-short",
         include_str!("examples/10b-lua-short.yaml"),
-        &["11:5: spec.config.http.plugins: plugins (lua) are not supported yet"],
+        &["15:7: spec.config.http.plugins[0].lua: Lua plugins are not supported yet"],
     ),
     (
         "11-plugins",
         include_str!("examples/11-plugins.yaml"),
-        &["12:7: spec.config.http.plugins: plugins (direct, jsonSchema, rateLimit) are not supported yet"],
+        &[
+            "37:9: spec.config.http.plugins[3].jsonSchema: plugins of type jsonSchema are not supported yet",
+            "42:9: spec.config.http.plugins[4].jsonSchema: plugins of type jsonSchema are not supported yet",
+            "47:9: spec.config.http.plugins[5].direct: plugins of type direct (other than `http.response.direct`) are not supported yet",
+        ],
     ),
 ];
 

@@ -154,6 +154,9 @@ pub struct Settings {
     /// A node that votes and is silent for so long is replaced by one that follows [default: 1m]
     #[arg(long, env = "OCTELIUM_NODE_VOTER_GRACE", value_name = "DURATION")]
     pub voter_grace: Option<String>,
+    /// How long a request at the edge of a strict rate limit waits for the cluster's answer [default: 50ms]
+    #[arg(long, env = "OCTELIUM_NODE_RATE_LIMIT_WAIT", value_name = "DURATION")]
+    pub rate_limit_wait: Option<String>,
     /// Unused connections that a worker keeps to one upstream [default: 256]
     #[arg(long, env = "OCTELIUM_NODE_UPSTREAM_IDLE_PER_UPSTREAM_MAX", value_name = "N")]
     pub upstream_idle_per_upstream_max: Option<usize>,
@@ -224,6 +227,7 @@ pub struct Config {
     pub drain_timeout: Duration,
     pub request_timeout: Option<Duration>,
     pub view_age_max: Duration,
+    pub rate_limit_wait: Duration,
     pub resolve: Overrides,
     pub tls: Option<(PathBuf, PathBuf)>,
     pub places: Places,
@@ -280,6 +284,7 @@ impl Settings {
             write_timeout,
             request_timeout,
             view_age_max,
+            rate_limit_wait,
             request_line_bytes_max,
             head_bytes_max,
             headers_max,
@@ -374,6 +379,8 @@ impl Settings {
                 Some(timeout)
             }
         };
+        let mut rate_limit_wait = Duration::from_millis(50);
+        set_duration(&mut rate_limit_wait, "rateLimitWait", self.rate_limit_wait)?;
         let mut view_age_max = Duration::from_secs(15);
         set_duration(&mut view_age_max, "viewAgeMax", self.view_age_max)?;
         if view_age_max < VIEW_AGE_LEAST {
@@ -435,6 +442,7 @@ impl Settings {
             drain_timeout,
             request_timeout,
             view_age_max,
+            rate_limit_wait,
             resolve: Arc::new(resolve),
             tls,
             places,

@@ -155,6 +155,8 @@ impl Node {
         let (draining, drained) = watch::channel(false);
         let parts = Parts {
             views,
+            local_limits: Arc::default(),
+            rate_limit_wait: config.rate_limit_wait,
             view_age: ViewAge { freshness: freshness.clone(), max: config.view_age_max },
             sealing,
             control: control.clone(),

@@ -17,6 +17,7 @@ pub mod header_rules;
 pub mod json_body;
 pub mod path;
 pub mod pipeline;
+pub mod plugins;
 pub mod random;
 pub mod respond;
 pub mod scrub;
@@ -41,6 +42,7 @@ use self::{
     configure::Generated,
     exchange::{Exchange, Id, Peer},
     forward::Forwarder,
+    plugins::local::LocalLimits,
     random::Random,
     respond::{Code, Rejection},
     under_way::UnderWay,
@@ -67,6 +69,10 @@ pub struct Proxy {
     pub access_log: AccessLog,
     /// How old the views are.
     pub view_age: ViewAge,
+    /// Limits of this process alone.
+    pub local_limits: Arc<LocalLimits>,
+    /// How long a request waits at the edge of a limit.
+    pub rate_limit_wait: Duration,
     /// Requests under way.
     pub under_way: Rc<UnderWay>,
     /// For a whole request, if that is limited.

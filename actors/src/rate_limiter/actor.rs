@@ -69,6 +69,9 @@ pub struct Args {
 /// The actor.
 pub struct RateLimiterActor;
 
+/// A message to come.
+type Alarm = JoinHandle<Result<(), ractor::MessagingErr<Msg>>>;
+
 /// What the actor keeps.
 pub struct OwnState {
     args: Args,
@@ -81,7 +84,7 @@ pub struct OwnState {
     /// Before that nothing is sent.
     not_before: u64,
     swept_at: u64,
-    alarm: Option<(u64, JoinHandle<Result<(), ractor::MessagingErr<Msg>>>)>,
+    alarm: Option<(u64, Alarm)>,
 }
 
 impl Actor for RateLimiterActor {

@@ -7,7 +7,13 @@ use octelium_api::{
     Kind, Object,
     core::{
         Service,
-        service::{Spec, spec, spec::dynamic_config::rule},
+        service::{
+            Spec, spec,
+            spec::{
+                config::http::plugin::{Phase, Type},
+                dynamic_config::rule,
+            },
+        },
     },
 };
 use octelium_consensus::{State, Stored};
@@ -18,6 +24,7 @@ use super::{
     cors::Cors,
     direct::Direct,
     header_rules::HeaderRules,
+    plugins::{self, Action, Plugin},
     route::{
         Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
     },
@@ -53,11 +60,14 @@ pub fn check(service: &Service) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     configs(&spec, &mut problems);
     cors(&spec, &mut problems);
+    pre_auth(&spec, &mut problems);
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Header rules of all named configurations of a Service together.
 const HEADER_RULES_MAX: usize = 20_000;
+/// Plugins of all named configurations of a Service together.
+const PLUGINS_MAX: usize = 4_000;
 
 /// Compiles; what is wrong makes a Route that refuses.
 pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored>) -> Option<Route> {
@@ -69,6 +79,7 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
     let mut problems = Vec::new();
     let (config, rules) = configs(&spec, &mut problems);
     let cors = cors(&spec, &mut problems);
+    let pre_auth = pre_auth(&spec, &mut problems);
 
     let authorization = spec.authorization.clone().unwrap_or_default();
     let mut collected =
@@ -130,6 +141,8 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
         reads,
         cors,
         body: body(http),
+        pre_auth,
+        revision: state.index(),
         config,
         rule_index: PathIndex::new(rules.iter().map(|rule| &rule.condition)),
         rules,
@@ -152,6 +165,12 @@ fn config_reads(config: Option<&Arc<EffectiveConfig>>) -> Reads {
 fn cors(spec: &Spec, problems: &mut Vec<Problem>) -> Option<Cors> {
     let block = spec.config.as_ref().and_then(http_of)?.cors.as_ref()?;
     Some(Cors::compile(block, "spec.config.http.cors", problems))
+}
+
+/// Always of the default configuration: nothing is known yet that could choose another one.
+fn pre_auth(spec: &Spec, problems: &mut Vec<Problem>) -> Vec<Plugin> {
+    let blocks = spec.config.as_ref().and_then(http_of).map_or(&[][..], |http| &http.plugins);
+    plugins::compile(blocks, true, "spec.config.http.plugins", problems)
 }
 
 fn body(http: Option<&spec::config::Http>) -> Body {
@@ -177,7 +196,7 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
     let default = service.config.as_ref().map(|config| Arc::new(effective(config, "spec.config", problems)));
     let Some(dynamic) = &service.dynamic_config else { return (default, Vec::new()) };
     let mut named = HashMap::new();
-    let mut header_rules = 0;
+    let (mut header_rules, mut plugins) = (0, 0);
     for (index, config) in dynamic.configs.iter().enumerate() {
         let path = format!("spec.dynamicConfig.configs[{index}]");
         let merged = octelium_api::config::effective(service, &config.name).unwrap_or_else(|| config.clone());
@@ -187,6 +206,13 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
             let message = format!(
                 "the configurations have more than {HEADER_RULES_MAX} header rules together, with those of parents"
             );
+            problems.push(Problem { path, message });
+            return (default, Vec::new());
+        }
+        plugins += http_of(&merged).map_or(0, |http| http.plugins.len());
+        if plugins > PLUGINS_MAX {
+            let message =
+                format!("the configurations have more than {PLUGINS_MAX} plugins together, with those of parents");
             problems.push(Problem { path, message });
             return (default, Vec::new());
         }
@@ -251,6 +277,9 @@ pub fn generated(service: &Service, value: &serde_json::Value) -> Result<Effecti
     {
         return Err("http.enableRequestBuffering, http.body and http.cors can only be set in `spec.config`".into());
     }
+    if http_of(&config).is_some_and(|http| http.plugins.iter().any(|plugin| plugin.phase() == Phase::PreAuth)) {
+        return Err("only plugins of `spec.config` can be PRE_AUTH".into());
+    }
     if !config.parent.is_empty() {
         let parent = octelium_api::config::find(&written, &config.parent);
         let parent = parent.ok_or_else(|| format!("its parent `{}` does not exist", config.parent))?;
@@ -267,7 +296,7 @@ pub fn generated(service: &Service, value: &serde_json::Value) -> Result<Effecti
     }
     config.name = if name.is_empty() { "generated".into() } else { name };
     let mut problems = Vec::new();
-    let config = effective(&config, "config", &mut problems);
+    let mut config = effective(&config, "config", &mut problems);
     if let Some(problem) = problems.first() {
         return Err(format!("{}: {}", problem.path, problem.message));
     }
@@ -275,10 +304,39 @@ pub fn generated(service: &Service, value: &serde_json::Value) -> Result<Effecti
     let is_buffered = written.config.as_ref().and_then(http_of).is_some_and(|http| http.enable_request_buffering);
     if (reads.body || reads.body_map) && !is_buffered {
         return Err(
-            "its `header` reads the body, which is only there with `enableRequestBuffering` in `spec.config`".into()
+            "an expression of it reads the body, which is only there with `enableRequestBuffering` in `spec.config`"
+                .into(),
         );
     }
+    counters_of_generated(&mut config, &written)?;
     Ok(config)
+}
+
+/// A limit that was made for a request may differ from one request to the next: what has another limit is counted apart.
+/// Plugins that are written down are what they are everywhere.
+fn counters_of_generated(config: &mut EffectiveConfig, written: &Spec) -> Result<(), String> {
+    let named = written.dynamic_config.iter().flat_map(|dynamic| &dynamic.configs);
+    let blocks = written.config.iter().chain(named).filter_map(http_of).flat_map(|http| &http.plugins);
+    let written: HashMap<_, _> = blocks
+        .filter_map(|block| match &block.r#type {
+            Some(Type::RateLimit(limit)) => {
+                let window = limit.window.as_ref().and_then(octelium_api::duration::to_std)?;
+                Some(((block.name.as_str(), window), limit.limit))
+            }
+            _ => None,
+        })
+        .collect();
+    for plugin in &mut config.plugins {
+        let Action::RateLimit(limit) = &mut plugin.action;
+        match written.get(&(&*plugin.name, limit.window)) {
+            None => limit.counter = format!("{}\n{}", plugin.name, limit.limit).into(),
+            Some(written) if u64::try_from(*written) == Ok(limit.limit) => {}
+            Some(written) => {
+                return Err(format!("its plugin `{}` has another limit than the written one: {written}", plugin.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> EffectiveConfig {
@@ -308,6 +366,9 @@ fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> 
         headers: http
             .and_then(|http| http.header.as_ref())
             .map(|block| Box::new(HeaderRules::compile(block, &format!("{path}.http.header"), problems))),
+        plugins: http.map_or_else(Vec::new, |http| {
+            plugins::compile(&http.plugins, false, &format!("{path}.http.plugins"), problems)
+        }),
         direct: direct(http).unwrap_or_else(|message| {
             problems.push(Problem { path: format!("{path}.http.response.direct"), message });
             None

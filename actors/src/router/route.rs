@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use octelium_api::meta::ObjectReference;
 use octelium_policy::{Condition, Expression, PathIndex, Policy, Reads};
 
-use super::{cors::Cors, direct::Direct, header_rules::HeaderRules};
+use super::{cors::Cors, direct::Direct, header_rules::HeaderRules, plugins::Plugin};
 use crate::subject::Resource;
 
 /// A compiled Service.
@@ -37,6 +37,10 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// How its request bodies are treated.
     pub body: Body,
+    /// Plugins that run before the caller is known; always of the default configuration.
+    pub pre_auth: Vec<Plugin>,
+    /// The log index of the state that this was made from: a newer one is newer.
+    pub revision: u64,
     /// The configuration where no rule chooses another.
     pub config: Option<Arc<EffectiveConfig>>,
     /// Rules of dynamicConfig, in order.
@@ -98,6 +102,8 @@ pub struct EffectiveConfig {
     pub path: PathRewrite,
     /// How headers change; `None`: in no other way than those of every Service.
     pub headers: Option<Box<HeaderRules>>,
+    /// Plugins that run once the request is allowed, in their order.
+    pub plugins: Vec<Plugin>,
     /// What is answered without an upstream.
     pub direct: Option<Direct>,
 }
@@ -105,7 +111,8 @@ pub struct EffectiveConfig {
 impl EffectiveConfig {
     /// What its expressions read.
     pub fn reads(&self) -> Reads {
-        self.headers.as_ref().map_or_else(Reads::default, |headers| headers.reads)
+        let headers = self.headers.as_ref().map_or_else(Reads::default, |headers| headers.reads);
+        self.plugins.iter().fold(headers, |reads, plugin| reads | plugin.reads())
     }
 }
 

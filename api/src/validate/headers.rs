@@ -97,21 +97,30 @@ fn addition(path: &str, rule: &header::KeyValue, act: Act, report: &mut Report) 
     match &rule.r#type {
         None => report.add(path, "needs `value` or `eval`"),
         Some(header::key_value::Type::Value(value)) => {
-            let path = format!("{path}.value");
-            if act == Act::AddToResponse && value.is_empty() {
-                report.add(&path, "missing");
-            }
-            if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
-                report.add(&path, "only printable ASCII characters");
-            } else if value.trim_matches([' ', '\t']) != value {
-                report.add(&path, "starts or ends with a space");
-            }
-            report.length(&path, value, VALUE_BYTES_MAX);
+            check_value(&format!("{path}.value"), value, act, report);
         }
         Some(header::key_value::Type::Eval(text)) => {
             access::expression(&format!("{path}.eval"), text, access::EXPRESSION_BYTES_MAX, report);
         }
     }
+}
+
+fn check_value(path: &str, value: &str, act: Act, report: &mut Report) {
+    if act == Act::AddToResponse && value.is_empty() {
+        report.add(path, "missing");
+    }
+    if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        report.add(path, "only printable ASCII characters");
+    } else if value.trim_matches([' ', '\t']) != value {
+        report.add(path, "starts or ends with a space");
+    }
+    report.length(path, value, VALUE_BYTES_MAX);
+}
+
+/// A header of an answer that the gateway makes, under `key` and `value` of `path`.
+pub(super) fn of_answer(path: &str, key: &str, value: &str, report: &mut Report) {
+    check_name(&format!("{path}.key"), key, Act::AddToResponse, report);
+    check_value(&format!("{path}.value"), value, Act::AddToResponse, report);
 }
 
 fn check_name(path: &str, name: &str, act: Act, report: &mut Report) {

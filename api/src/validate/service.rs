@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{Report, access, cors, direct, headers, url, values};
+use super::{Report, access, cors, direct, headers, plugins, url, values};
 use crate::{
     config,
     core::service::{
@@ -51,6 +51,7 @@ pub(super) fn check(spec: &Spec, report: &mut Report) {
     if let Some(dynamic) = &spec.dynamic_config {
         check_dynamic(dynamic, mode, spec, report);
     }
+    plugins::agree(spec, report);
 }
 
 fn exposure(spec: &Spec, mode: Mode, report: &mut Report) {
@@ -138,6 +139,7 @@ fn of_default(path: &str, http: &Http, report: &mut Report) {
             report.add(&format!("{path}.{member}"), message);
         }
     }
+    plugins::of_named(&format!("{path}.plugins"), &http.plugins, report);
 }
 
 /// The parent that a named configuration is laid over.
@@ -239,6 +241,7 @@ fn check_http(path: &str, http: &Http, spec: &Spec, report: &mut Report) {
     if let Some(cors) = &http.cors {
         cors::check(&format!("{path}.cors"), cors, report);
     }
+    plugins::check(&format!("{path}.plugins"), &http.plugins, report);
     if let Some(response) = &http.response {
         match &response.r#type {
             Some(http::response::Type::Direct(direct)) => {

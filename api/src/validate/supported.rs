@@ -35,7 +35,12 @@ const FEATURES: &[(&str, &str)] = &[
     ("Service.Spec.Config.rdp", "RDP is"),
     ("Service.Spec.Config.mcp", "MCP is"),
     ("Service.Spec.Config.llm", "the LLM gateway is"),
-    ("Service.Spec.Config.HTTP.plugins", "plugins are"),
+    ("Service.Spec.Config.HTTP.Plugin.extProc", "external processors (extProc) are"),
+    ("Service.Spec.Config.HTTP.Plugin.lua", "Lua plugins are"),
+    ("Service.Spec.Config.HTTP.Plugin.direct", "plugins of type direct (other than `http.response.direct`) are"),
+    ("Service.Spec.Config.HTTP.Plugin.cache", "plugins of type cache are"),
+    ("Service.Spec.Config.HTTP.Plugin.jsonSchema", "plugins of type jsonSchema are"),
+    ("Service.Spec.Config.HTTP.Plugin.path", "plugins of type path (other than `http.path`) are"),
     ("Service.Spec.Config.HTTP.visibility", "bodies and headers in access logs are"),
     ("Service.Spec.Config.HTTP.retry", "retries are"),
     ("Service.Spec.Config.HTTP.Auth.oauth2ClientCredentials", "OAuth2 client credentials for upstreams are"),
@@ -95,7 +100,7 @@ pub fn unsupported(object: &Object) -> Vec<Violation> {
 pub(crate) fn not_served(field: &FieldDescriptor) -> Option<String> {
     let message = field.parent_message().full_name().strip_prefix(PACKAGE)?;
     let full_name = format!("{message}.{}", field.name());
-    (!is_listed(message, field.name())).then(|| refusal(&full_name, field.name(), &Value::Bool(true)))
+    (!is_listed(message, field.name())).then(|| refusal(&full_name, field.name()))
 }
 
 /// Why a value of an enum is refused; `None` if it is served.
@@ -123,7 +128,7 @@ fn walk(path: &str, message: &DynamicMessage, list: &mut Vec<Violation>) {
     for (field, value) in message.fields() {
         let path = format!("{path}.{}", field.name());
         if !is_listed(name, field.name()) {
-            push(list, &path, refusal(&format!("{name}.{}", field.name()), field.name(), value));
+            push(list, &path, refusal(&format!("{name}.{}", field.name()), field.name()));
             continue;
         }
         match value {
@@ -153,26 +158,11 @@ fn is_listed(message: &str, field: &str) -> bool {
     table.get(message).is_some_and(|fields| fields.contains(&field))
 }
 
-fn refusal(full_name: &str, field: &str, value: &Value) -> String {
-    let feature = FEATURES.iter().find(|(name, _)| *name == full_name).map(|(_, feature)| *feature);
-    match (feature, value) {
-        (Some(_), Value::List(plugins)) if full_name.ends_with(".HTTP.plugins") => {
-            let mut kinds: Vec<_> = plugins.iter().filter_map(plugin_kind).collect();
-            kinds.sort_unstable();
-            kinds.dedup();
-            let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
-            format!("plugins{kinds} are not supported yet")
-        }
-        (Some(feature), _) => format!("{feature} not supported yet"),
-        (None, _) => format!("`{field}` is not supported yet"),
+fn refusal(full_name: &str, field: &str) -> String {
+    match FEATURES.iter().find(|(name, _)| *name == full_name) {
+        Some((_, feature)) => format!("{feature} not supported yet"),
+        None => format!("`{field}` is not supported yet"),
     }
-}
-
-/// The member that says what a plugin does.
-fn plugin_kind(plugin: &Value) -> Option<String> {
-    let plugin = plugin.as_message()?;
-    let kind = plugin.fields().find(|(field, _)| field.containing_oneof().is_some())?;
-    Some(kind.0.name().to_owned())
 }
 
 #[cfg(test)]

@@ -112,6 +112,8 @@ async fn call(connection: &Connection, request: Request<Incoming>) -> Answer {
         verdict: None,
         config: None,
         made: Made::default(),
+        limits: Vec::new(),
+        limited: None,
         rejection: None,
         place: None,
         looks: proxy.under_way.looks(),

@@ -44,6 +44,7 @@ use crate::{
             Forwarder,
             connect::{Dialer, Overrides},
         },
+        plugins::local::LocalLimits,
         random::Random,
         secrets::Secrets,
         under_way::UnderWay,
@@ -65,6 +66,10 @@ pub struct Parts {
     pub views: Views,
     /// How old that is.
     pub view_age: ViewAge,
+    /// Limits of this process alone.
+    pub local_limits: Arc<LocalLimits>,
+    /// How long a request waits at the edge of a limit.
+    pub rate_limit_wait: Duration,
     /// Opens Secrets and token keys.
     pub sealing: Arc<SealingKey>,
     /// The control plane and where it runs.
@@ -133,6 +138,8 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     let proxy = Rc::new(Proxy {
         views: parts.views.clone(),
         view_age: parts.view_age.clone(),
+        local_limits: parts.local_limits.clone(),
+        rate_limit_wait: parts.rate_limit_wait,
         under_way: under_way.clone(),
         tokens: Tokens::new(parts.sealing.clone()),
         generated: Generated::default(),

@@ -1,18 +1,22 @@
 //! One request on its way through the pipeline, and what became known about it.
 
-use std::{rc::Rc, sync::Arc, time::SystemTime};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{Method, Version};
 use octelium_actors::{
-    router::{EffectiveConfig, Route},
+    router::{EffectiveConfig, Route, plugins::Refusal},
     sessions::{SessionEntry, entry::LiveToken},
 };
 use octelium_http1::{Body, Headers, Interims};
 use octelium_policy::Value;
 
 use super::{
-    body::Reservation, cors::Page, decision::Verdict, header_rules::Made, respond::Rejection, trace::Trace,
-    under_way::Watch,
+    body::Reservation, cors::Page, decision::Verdict, header_rules::Made, plugins::Shown, respond::Rejection,
+    trace::Trace, under_way::Watch,
 };
 use crate::listener::accept::Request as Place;
 
@@ -78,6 +82,10 @@ pub struct Exchange {
     pub config: Option<Arc<EffectiveConfig>>,
     /// The headers that the configuration's expressions made.
     pub made: Made,
+    /// What the caller is told of limits that it was held to.
+    pub limits: Vec<Shown>,
+    /// The limit that refused it: how it answers, and when another try is worth it.
+    pub limited: Option<(Arc<Refusal>, Duration)>,
     /// Why it was refused, if it was.
     pub rejection: Option<Rejection>,
     /// Its place among the requests under way, until its record is written.

@@ -11,7 +11,7 @@ use super::{
     context::RequestContext,
     cors, credentials, direct,
     exchange::Exchange,
-    header_rules,
+    header_rules, plugins,
     respond::{self, Code, Rejection},
     scrub,
     trace::Trace,
@@ -40,6 +40,15 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     if let Some(answer) = cors::preflight(exchange, route) {
         return answer;
     }
+    // What holds for everybody, before anybody costs a look at a credential.
+    if !route.pre_auth.is_empty() {
+        let due = {
+            let context = RequestContext::new(exchange, None);
+            let seen = octelium_actors::context_of(route, None, Some(&context), now.unix_nanos);
+            plugins::due(&route.pre_auth, route, exchange, &seen)?
+        };
+        plugins::spend(proxy, exchange, route, &route.pre_auth, due).await?;
+    }
     // Credential → Session, asked of the view on every request. Nobody after this sees the credential.
     let Proxy { views, tokens, view_age, .. } = proxy;
     authenticate::identify(exchange, route.access, routes, &views.sessions, tokens, view_age, now.unix)?;
@@ -52,18 +61,20 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     let reads = exchange.session.as_ref().map_or(route.reads, |session| route.reads | session.reads);
     body::buffer(exchange, route, reads).await?;
     // Gates, then policies, then which configuration: all on the same request.
-    let (verdict, config, made) = if is_settled(route) {
-        (authorize::ANONYMOUS, Ok(route.config.clone()), Ok(header_rules::Made::default()))
+    let (verdict, config, made, due) = if is_settled(route) {
+        (authorize::ANONYMOUS, Ok(route.config.clone()), Ok(header_rules::Made::default()), Ok(Vec::new()))
     } else {
         let context = RequestContext::new(exchange, None);
         let verdict = authorize::decide_request(exchange.session.as_ref(), route, &context, now.unix_nanos);
         let seen = octelium_actors::context_of(route, exchange.session.as_deref(), Some(&context), now.unix_nanos);
         let config = if verdict.is_allowed { configure::choose(route, &seen, &proxy.generated) } else { Ok(None) };
-        let made = match &config {
-            Ok(Some(config)) => header_rules::make(config, &seen),
-            _ => Ok(header_rules::Made::default()),
+        let (made, due) = match &config {
+            Ok(Some(config)) => {
+                (header_rules::make(config, &seen), plugins::due(&config.plugins, route, exchange, &seen))
+            }
+            _ => (Ok(header_rules::Made::default()), Ok(Vec::new())),
         };
-        (verdict, config, made)
+        (verdict, config, made, due)
     };
     let is_allowed = verdict.is_allowed;
     let cause = verdict.reason.name();
@@ -74,6 +85,9 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     let config = config?;
     exchange.config = config.clone();
     exchange.made = made?;
+    if let (Some(config), due) = (&config, due?) {
+        plugins::spend(proxy, exchange, route, &config.plugins, due).await?;
+    }
     if let Some(direct) = config.as_ref().and_then(|config| config.direct.as_ref()) {
         return Ok(direct::answer(direct));
     }
@@ -84,6 +98,9 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
 /// Whether nothing has to be evaluated: nobody is asked for anything, and there is one configuration without expressions.
 fn is_settled(route: &Route) -> bool {
     let headers = route.config.as_ref().and_then(|config| config.headers.as_ref());
+    if route.config.as_ref().is_some_and(|config| !config.plugins.is_empty()) {
+        return false;
+    }
     route.access == Access::Anonymous && route.rules.is_empty() && headers.is_none_or(|rules| !rules.has_evals)
 }
 
@@ -134,6 +151,8 @@ impl Connection {
             verdict: None,
             config: None,
             made: header_rules::Made::default(),
+            limits: Vec::new(),
+            limited: None,
             rejection: None,
             place: None,
             looks: self.proxy.under_way.looks(),
@@ -170,6 +189,7 @@ impl Handler for Connection {
         };
         let exchange = pending.exchange();
         header_rules::response(exchange, &mut response.headers);
+        plugins::answer(exchange, &mut response.headers);
         credentials::keep_own_cookies(&mut response.headers);
         respond::finish(&mut response, self.peer.is_tls);
         if let Some(route) = &exchange.route {

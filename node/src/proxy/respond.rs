@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use octelium_http1::Response;
 
-use super::exchange::Exchange;
+use super::{exchange::Exchange, plugins};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident),* $(,)?) => {
@@ -56,6 +56,10 @@ codes! {
     Denied = "DENIED", FORBIDDEN,
     /// A page of another origin asks, and `cors` doesn't allow it.
     OriginDenied = "ORIGIN_DENIED", FORBIDDEN,
+    /// A rate limit is reached.
+    RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS,
+    /// It isn't known whether a rate limit is reached.
+    RateLimitUnavailable = "RATE_LIMIT_UNAVAILABLE", SERVICE_UNAVAILABLE,
     /// Above the Service's limit, or above what rules can read.
     BodyTooLarge = "BODY_TOO_LARGE", PAYLOAD_TOO_LARGE,
     /// Not a JSON object where one is needed, or with a key twice.
@@ -117,7 +121,7 @@ const UNAUTHORIZED: HeaderName = HeaderName::from_static("x-octelium-unauthorize
 const SERVER: HeaderValue = HeaderValue::from_static("octelium");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
 
-/// The answer to a refused request; its body is empty.
+/// The answer to a refused request; its body is empty, but for what a rate limit has configured.
 pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response {
     let mut response = Response::new(rejection.code.status());
     let headers = &mut response.headers;
@@ -133,6 +137,9 @@ pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response {
         headers.append(&header::WWW_AUTHENTICATE, &HeaderValue::from_static("Bearer"));
     }
     headers.append(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+    if rejection.code == Code::RateLimited {
+        plugins::refusal(exchange, &mut response);
+    }
     response
 }
 

@@ -189,9 +189,16 @@ async fn what_is_not_served_yet_is_refused_by_name() {
                 ("spec.dynamicConfig.configs[1].upstream.container", "managed containers"),
             ],
         ),
-        (example!("10-lua"), &[("spec.config.http.plugins", "lua")]),
-        (example!("10b-lua-short"), &[("spec.config.http.plugins", "lua")]),
-        (example!("11-plugins"), &[("spec.config.http.plugins", "rateLimit")]),
+        (example!("10-lua"), &[("spec.config.http.plugins[0].lua", "Lua")]),
+        (example!("10b-lua-short"), &[("spec.config.http.plugins[0].lua", "Lua")]),
+        (
+            example!("11-plugins"),
+            &[
+                ("spec.config.http.plugins[3].jsonSchema", "jsonSchema"),
+                ("spec.config.http.plugins[4].jsonSchema", "jsonSchema"),
+                ("spec.config.http.plugins[5].direct", "direct"),
+            ],
+        ),
     ] {
         let status = stage.api.try_apply(text).await.unwrap_err();
         let found = violations(&status);

@@ -22,6 +22,7 @@ mod oauth2;
 mod octeliumctl;
 mod policy;
 mod process;
+mod rate_limit;
 mod revocation;
 mod routing;
 mod sdk;

@@ -16,7 +16,8 @@ use tokio::{
 use crate::support::{
     api::Api,
     cluster::DOMAIN,
-    manifest::{resource, workload},
+    http::{Connection, get},
+    manifest::{resource, service, workload},
     process::{Process, run},
     soon, until,
 };
@@ -153,6 +154,74 @@ async fn three_nodes_are_one_cluster_and_survive_the_loss_of_any() {
     assert_eq!(rest.nodes.len(), 2, "{rest:?}");
     let unknown = api.control().remove_node(RemoveNodeRequest { id: first.id }).await.unwrap_err();
     assert!(unknown.message().contains("there is no node"), "{unknown:?}");
+}
+
+/// Who hops between the nodes gets what the limit says, in all; a node that is left alone refuses whoever needs a Session, and
+/// recovers by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_hold_over_all_nodes_and_a_minority_trusts_no_session() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let soon_old = ["--view-age-max", "2s"];
+    let mut members = vec![Member::start(&soon_old).await];
+    for _ in 0..2 {
+        let invitation = members[0].invitation("10m").await;
+        members.push(Member::start(&[&soon_old[..], &["--join", &invitation]].concat()).await);
+    }
+    let api = members[0].api(&members[0]).await;
+    voters(&api, 3).await;
+    let fixed = |more: serde_json::Value| {
+        let mut spec =
+            json!({ "config": { "upstream": null, "http": { "response": { "direct": { "inline": "ok" } } } } });
+        // Not merged as yet: `null` takes a member of the Service's away.
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let limit = json!({ "name": "five", "condition": { "matchAny": true }, "rateLimit": { "limit": 5, "window": { "seconds": 60 } } });
+    let open = json!({ "isAnonymous": true, "authorization": null });
+    let mut limited = fixed(open.clone());
+    limited["config"]["http"]["plugins"] = json!([limit]);
+    let applied = api
+        .apply(&[
+            service("limited", "", limited),
+            service("open", "", fixed(open)),
+            service("closed", "", fixed(json!({}))),
+        ])
+        .await;
+    let wait = octelium_api::control::WaitForIndexRequest { index: applied.index, timeout_milliseconds: 20_000 };
+    assert!(api.control().wait_for_index(wait).await.unwrap().into_inner().reached);
+    let mut admitted = 0;
+    for round in 0..15 {
+        let node = members[round % 3].process().http;
+        let answer = Connection::plain(node).await.call(&get("limited", "/")).await;
+        assert!([200, 429].contains(&answer.status), "{:?}", answer.short());
+        admitted += usize::from(answer.status == 200);
+    }
+    assert_eq!(admitted, 5, "over three nodes");
+
+    let token = api.caller("alice").await;
+    let last = members[2].process().http;
+    let closed = get("closed", "/").token(&token);
+    until("the Session at the last node", async || {
+        (Connection::plain(last).await.call(&closed).await.status == 200).then_some(())
+    })
+    .await;
+    for member in &mut members[..2] {
+        member.process.take().unwrap().kill().await;
+    }
+    until("Sessions to be refused", async || {
+        (Connection::plain(last).await.call(&closed).await.short() == (503, "VIEW_TOO_OLD")).then_some(())
+    })
+    .await;
+    assert_eq!(
+        Connection::plain(last).await.call(&get("open", "/")).await.status,
+        200,
+        "who needs none isn't concerned"
+    );
+    members[1].restart(&soon_old).await;
+    until("Sessions to be known again", async || {
+        (Connection::plain(last).await.call(&closed).await.status == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
