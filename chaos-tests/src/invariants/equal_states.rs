@@ -22,7 +22,7 @@ impl EqualStates {
     }
 
     pub fn applied(&mut self, node: usize, index: usize, state: &State) {
-        if index % EVERY != 0 {
+        if !index.is_multiple_of(EVERY) {
             return;
         }
         // The index of the last entry that brought something differs from node to node only if their logs do.

@@ -94,6 +94,7 @@ async fn many_who_wait_get_exactly_the_limit() {
     let tasks: Vec<_> = (0..200)
         .map(|_| {
             let limiter = node.views.limiter.clone();
+            #[allow(clippy::disallowed_methods, reason = "awaited below")]
             tokio::spawn(async move { limiter.spend(id, rule, PATIENT).await })
         })
         .collect();

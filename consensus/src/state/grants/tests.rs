@@ -215,7 +215,7 @@ fn many_moments_of_spending_take_bounded_room_and_cost_little() {
                 log.ask(1, at + 1, Vec::new(), vec![done(&lease, 1)]);
             }
         }
-        assert!(granted <= 1_000 && granted >= 980, "{granted} in round {round}");
+        assert!((980..=1_000).contains(&granted), "{granted} in round {round}");
         granted_first_round = granted_first_round.max(granted);
     }
     assert_eq!(granted_first_round, 1_000);
@@ -300,13 +300,17 @@ fn random_logs_never_grant_more_than_the_limit_and_restore_to_the_same() {
             let held: Vec<Lease> = log.grants().held_by(node, 0).map(|(_, lease)| lease).collect();
             let returns = held.iter().filter_map(|lease| {
                 let spent = random(&mut seed) % (lease.granted + 1);
-                (random(&mut seed) % 4 == 0).then_some(Return { lease: lease.id, spent, done: spent % 2 == 0 })
+                random(&mut seed).is_multiple_of(4).then_some(Return {
+                    lease: lease.id,
+                    spent,
+                    done: spent.is_multiple_of(2),
+                })
             });
             let returns = returns.collect();
             let asks = (0..random(&mut seed) % 3).map(|_| {
                 let counter = (random(&mut seed) % 3) as u8;
                 let limit = [1, 20, 300][usize::from(counter)];
-                Want { light: random(&mut seed) % 2 == 0, ..want(counter, limit, random(&mut seed) % 40) }
+                Want { light: random(&mut seed).is_multiple_of(2), ..want(counter, limit, random(&mut seed) % 40) }
             });
             let asks = asks.collect();
             log.ask(node, at, asks, returns);
