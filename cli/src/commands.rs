@@ -17,6 +17,7 @@ mod login;
 mod logout;
 mod passphrase;
 mod restore;
+mod session;
 mod update;
 mod version;
 mod whoami;
@@ -95,6 +96,8 @@ enum Command {
     Logout,
     /// Show who is logged in
     Whoami(whoami::Arguments),
+    /// End or suspend somebody's Session, and wait until no node lets it pass
+    Session(session::Arguments),
     /// The cluster's nodes: how they are, and how they leave
     Cluster(cluster::Arguments),
     /// The Session's own Device and Authenticators
@@ -182,6 +185,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Restore(arguments) => Box::pin(restore::run(&mut cluster, arguments)).await?,
         Command::Login(arguments) => Box::pin(login::run(&mut cluster, arguments)).await?,
         Command::Whoami(arguments) => Box::pin(whoami::run(&mut cluster, arguments)).await?,
+        Command::Session(arguments) => Box::pin(session::run(&mut cluster, arguments)).await?,
         Command::Cluster(arguments) => Box::pin(cluster::run(&mut cluster, arguments)).await?,
         Command::Auth(arguments) => Box::pin(auth::run(&mut cluster, arguments)).await?,
         Command::Logout | Command::Config(_) | Command::Version(_) | Command::Completion(_) | Command::Explain(_) => {}

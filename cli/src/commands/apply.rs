@@ -4,7 +4,7 @@ pub mod check;
 mod prune;
 mod report;
 mod sources;
-mod wait;
+pub(super) mod wait;
 
 use std::{
     path::PathBuf,

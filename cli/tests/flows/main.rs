@@ -489,6 +489,29 @@ fn what_is_locked_is_told_once() {
     assert_eq!((run.code, run.err.contains("did you mean `ann`?")), (3, true), "{}", run.err);
 }
 
+#[test]
+fn a_session_is_ended_and_the_wait_is_told() {
+    let server = Server::start();
+    log_in(&server);
+    server.put(core::Session { metadata: Some(named("ann-1")), ..Default::default() }.into());
+    let run = server.run(&["session", "lock", "ann-1"]);
+    assert_eq!(run.out, "Session ann-1 locked\n", "{}", run.err);
+    let run = server.run(&["session", "unlock", "ann-1"]);
+    assert_eq!(run.out, "Session ann-1 unlocked\n", "{}", run.err);
+    let run = server.run(&["session", "revoke", "ann-1", "--wait"]);
+    assert!(
+        run.out.starts_with("Session ann-1 revoked; refused by every node that can be reached after "),
+        "{}{}",
+        run.out,
+        run.err
+    );
+    assert!(server.object(Kind::Session, "ann-1").is_none());
+    for verb in ["revoke", "lock"] {
+        let run = server.run(&["session", verb, "ann-1"]);
+        assert_eq!(run.code, 3, "{}", run.err);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_local_process_may_call_for_us() {
