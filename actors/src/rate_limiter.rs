@@ -15,7 +15,7 @@ use aws_lc_rs::digest;
 use octelium_consensus::boot_time_ns;
 
 use cell::Cell;
-use cells::{Bounds, Cells};
+use cells::{Bounds, Cells, Waited};
 
 /// What is counted together: a digest, so that a key of any length takes the same room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,21 +121,37 @@ impl Limiter {
         if let Some(refused) = cells.refused(&cell, rule, since) {
             return Err(refused);
         }
-        let _waiting = Waiting::begin(cells, &cell).ok_or(Refused::Unavailable)?;
-        let deadline = tokio::time::Instant::now() + wait;
+        let result = Self::wait(cells, &cell, rule, since, tokio::time::Instant::now() + wait).await;
+        let waited = match result {
+            Ok(_) => Waited::Admitted,
+            Err(Refused::Exceeded { .. }) => Waited::Exceeded,
+            Err(Refused::Unavailable) => Waited::Unavailable,
+        };
+        cells.figures().wait_ended(waited, boot_time_ns().saturating_sub(since));
+        result
+    }
+
+    async fn wait(
+        cells: &Cells,
+        cell: &Arc<Cell>,
+        rule: Rule,
+        since: u64,
+        deadline: tokio::time::Instant,
+    ) -> Result<Admission, Refused> {
+        let _waiting = Waiting::begin(cells, cell).ok_or(Refused::Unavailable)?;
         loop {
             let mut notified = std::pin::pin!(cell.notify.notified());
             // From here on no wake-up is missed.
             notified.as_mut().enable();
-            if let Some(admission) = cells.take(&cell, rule, &boot_time_ns, true) {
+            if let Some(admission) = cells.take(cell, rule, &boot_time_ns, true) {
                 return Ok(admission);
             }
-            if let Some(refused) = cells.refused(&cell, rule, boot_time_ns()) {
+            if let Some(refused) = cells.refused(cell, rule, boot_time_ns()) {
                 return Err(refused);
             }
-            cells.want(&cell);
+            cells.want(cell);
             if tokio::time::timeout_at(deadline, notified).await.is_err() {
-                return Err(cells.gave_up(&cell, since, boot_time_ns()));
+                return Err(cells.gave_up(cell, since, boot_time_ns()));
             }
         }
     }

@@ -45,9 +45,13 @@ impl Replica {
         let proposal = Proposal::new(command)?;
         let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
         let has_id = !proposal.command.request_id.is_empty();
-        let deadline = Instant::now() + LEADER_WITHIN;
+        let proposed = Instant::now();
+        let deadline = proposed + LEADER_WITHIN;
         loop {
             let result = self.propose_somewhere(&proposal, deadline).await;
+            if result.is_ok() {
+                self.inner.figures.commit.observe(proposed.elapsed().as_secs_f64());
+            }
             let is_worth_another = match &result {
                 Err(Error::NotLeader) => true,
                 Err(Error::Unknown) => has_id,
@@ -88,7 +92,13 @@ impl Replica {
     /// # Errors
     /// As [`Self::propose`]. [`Error::NotLeader`] also as long as the leader hasn't applied an entry of its own.
     pub async fn ask(&self, ask: Ask) -> Result<Outcome, Error> {
-        let deadline = Instant::now() + ASK_WITHIN;
+        let asked = Instant::now();
+        let outcome = self.ask_somewhere(ask, asked + ASK_WITHIN).await?;
+        self.inner.figures.ask.observe(asked.elapsed().as_secs_f64());
+        Ok(outcome)
+    }
+
+    async fn ask_somewhere(&self, ask: Ask, deadline: Instant) -> Result<Outcome, Error> {
         match timeout_at(deadline, self.ask_here(ask.clone())).await {
             Err(_) => return Err(Error::Unknown),
             Ok(Err(Error::NotLeader)) => {}

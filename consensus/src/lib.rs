@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod error;
+pub mod figures;
 pub mod freshness;
 pub mod replica;
 pub mod seal;
@@ -32,6 +33,7 @@ mod voters;
 pub use command::{Ask, Command, Expected, Outcome, Requirement, Return, Want, Write};
 pub use directory::peek;
 pub use error::Error;
+pub use figures::{Figures, Standing};
 pub use freshness::Freshness;
 pub use group::{Member, Status, drained_key};
 pub use log_clock::{LogClock, Reign, boot_time_ns};

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     directory::Directory,
     error::Error,
+    figures::Figures,
     log_clock::LogClock,
     log_store::{self, disk::Disk},
     raft::{Raft, TypeConfig},
@@ -113,6 +114,7 @@ pub(crate) struct Inner {
     /// The log index by which requests are decided; see [`Replica::decides_by`].
     pub decided: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub started: std::time::Instant,
+    pub figures: Figures,
     start: Start,
     state: watch::Sender<Arc<State>>,
     storage: Arc<log_store::Shared>,
@@ -169,7 +171,8 @@ impl Replica {
         let (node_id, lock) = (directory.node_id(), directory.lock());
         let state = watch::Sender::new(Arc::new(State::default()));
         let clock = Arc::new(Mutex::new(LogClock::default()));
-        let machine = StateMachine::new(snapshots.clone(), state.clone(), Arc::clone(&clock));
+        let figures = Figures::default();
+        let machine = StateMachine::new(snapshots.clone(), state.clone(), Arc::clone(&clock), figures.clone());
         let known = Arc::new(OnceLock::new());
         let link = options.peers.as_ref().map(|peers| peers.link.clone());
         let network = Network { link, raft: known.clone() };
@@ -192,6 +195,7 @@ impl Replica {
                 receiving: tokio::sync::Mutex::new(()),
                 decided: OnceLock::new(),
                 started: std::time::Instant::now(),
+                figures,
                 start: options.start,
                 state,
                 storage: log.shared,

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     command::Outcome,
+    figures::Figures,
     log_clock::{LogClock, boot_time_ns},
     raft::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
     snapshot::Snapshots,
@@ -31,14 +32,20 @@ pub struct StateMachine {
     snapshots: Snapshots,
     /// Set by the first entry of each reign.
     clock: Arc<Mutex<LogClock>>,
+    figures: Figures,
 }
 
 impl StateMachine {
     /// Begins with the newest snapshot; openraft replays the log from there.
-    pub fn new(snapshots: Snapshots, published: watch::Sender<Arc<State>>, clock: Arc<Mutex<LogClock>>) -> Self {
+    pub fn new(
+        snapshots: Snapshots,
+        published: watch::Sender<Arc<State>>,
+        clock: Arc<Mutex<LogClock>>,
+        figures: Figures,
+    ) -> Self {
         let (meta, state) = snapshots.newest().unwrap_or_default();
         let (last_applied, membership) = (meta.last_log_id, meta.last_membership);
-        let this = Self { state, last_applied, membership, published, snapshots, clock };
+        let this = Self { state, last_applied, membership, published, snapshots, clock, figures };
         this.publish();
         this
     }
@@ -79,6 +86,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             };
             let reign = (entry.log_id.leader_id.term, entry.log_id.leader_id.node_id);
             self.clock.lock().applied(reign, boot_time_ns(), self.state.grants().log_time());
+            if self.last_applied.is_some_and(|last| last.leader_id != entry.log_id.leader_id) {
+                self.figures.leader_changed();
+            }
             self.last_applied = Some(entry.log_id);
             answers.extend(responder.map(|responder| (responder, outcome)));
             unpublished += 1;

@@ -46,9 +46,17 @@ pub struct Settings {
     /// What the node says about itself, on standard error: `error`, `warn`, `info`, `debug` or a filter [default: info]
     #[arg(long, env = "OCTELIUM_NODE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// Where metrics (`/metrics`) and the node's health (`/livez`, `/readyz`) are told over plain HTTP: `ADDRESS:PORT`; without it
+    /// nowhere
+    #[arg(long, env = "OCTELIUM_NODE_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<String>,
     /// How long requests under way may take after a signal to stop [default: 30s]
     #[arg(long, env = "OCTELIUM_NODE_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub drain_timeout: Option<String>,
+    /// After a signal to stop, /readyz says no and all else goes on for so long: time for load balancers to learn of it
+    /// [default: none]
+    #[arg(long, env = "OCTELIUM_NODE_DRAIN_DELAY", value_name = "DURATION")]
+    pub drain_delay: Option<String>,
     /// Upstream names that DNS isn't asked for: `HOST=ADDRESS:PORT` or `HOST:PORT=ADDRESS:PORT`, several by commas
     #[arg(long, env = "OCTELIUM_NODE_RESOLVE", value_delimiter = ',', value_name = "RULE")]
     pub resolve: Option<Vec<String>>,
@@ -224,7 +232,9 @@ pub struct Config {
     pub workers: usize,
     pub access_log: Output,
     pub log: String,
+    pub metrics_listen: Option<SocketAddr>,
     pub drain_timeout: Duration,
+    pub drain_delay: Duration,
     pub request_timeout: Option<Duration>,
     pub view_age_max: Duration,
     pub rate_limit_wait: Duration,
@@ -266,7 +276,9 @@ impl Settings {
             workers,
             access_log,
             log,
+            metrics_listen,
             drain_timeout,
+            drain_delay,
             resolve,
             tls_certificate,
             tls_key,
@@ -386,8 +398,14 @@ impl Settings {
         if view_age_max < VIEW_AGE_LEAST {
             bail!("viewAgeMax: must be at least 2s, since a leader is heard each half second");
         }
+        let metrics_listen = self.metrics_listen.map(|text| {
+            text.parse().map_err(|_| anyhow!("metricsListen: `{text}` must be ADDRESS:PORT, like 127.0.0.1:9464"))
+        });
+        let metrics_listen = metrics_listen.transpose()?;
         let mut drain_timeout = Duration::from_secs(30);
         set_duration(&mut drain_timeout, "drainTimeout", self.drain_timeout)?;
+        let mut drain_delay = Duration::ZERO;
+        set_duration(&mut drain_delay, "drainDelay", self.drain_delay)?;
         let mut handshake_timeout = Duration::from_secs(10);
         set_duration(&mut handshake_timeout, "handshakeTimeout", self.handshake_timeout)?;
         let mut places = Places {
@@ -439,7 +457,9 @@ impl Settings {
             workers,
             access_log: self.access_log.as_deref().unwrap_or("stdout").parse()?,
             log,
+            metrics_listen,
             drain_timeout,
+            drain_delay,
             request_timeout,
             view_age_max,
             rate_limit_wait,
@@ -671,6 +691,7 @@ mod tests {
             ("domain: example.com\nclusterListen: 127.0.0.1:1\nclusterAddress: a", "clusterAddress: `a` must be"),
             ("domain: example.com\nclusterListen: 127.0.0.1:1\nvotersMax: 4", "votersMax: 4 is even"),
             ("domain: example.com\nclusterListen: 127.0.0.1:1\njoin: a@b:1", "join: the token can't be used"),
+            ("domain: example.com\nmetricsListen: ':9464'", "metricsListen: `:9464` must be ADDRESS:PORT"),
             ("domain: example.com\nworkers: 0", "workers: 0 is not between"),
             ("domain: example.com\nheadTimeout: 10", "headTimeout"),
             ("domain: example.com\nheadTimeout: 10 s", "headTimeout: `10 s` is not a duration"),

@@ -32,7 +32,7 @@ use crate::{
         worker::{self, Door, Parts},
     },
     proxy::view_age::ViewAge,
-    telemetry::access_log::Writer,
+    telemetry::{access_log::Writer, metrics},
 };
 
 /// In the data directory: the root User's first authentication token.
@@ -56,11 +56,15 @@ pub struct Node {
     supervisor: Supervisor,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
     worker_ended: Arc<Notify>,
+    leaving: watch::Sender<bool>,
+    drain_delay: Duration,
     draining: watch::Sender<bool>,
     writer: Writer,
     sweeper: tokio::task::JoinHandle<()>,
     keeper: tokio::task::JoinHandle<()>,
     membership: Option<Arc<Membership>>,
+    /// Metrics and health, if they are told.
+    pub metrics: Option<metrics::server::Server>,
 }
 
 /// Expiry is enforced at use; this only clears away what has expired.
@@ -153,11 +157,23 @@ impl Node {
             tracing::warn!(%error, "no leader is heard now; whatever needs a Session is refused until one is");
         }
         let (draining, drained) = watch::channel(false);
+        let (leaving, left) = watch::channel(false);
+        let connections = Connections::new(config.places);
+        let view_age = ViewAge { freshness: freshness.clone(), max: config.view_age_max };
+        let sources = metrics::Sources {
+            replica: replica.clone(),
+            views: views.clone(),
+            view_age: view_age.clone(),
+            connections: connections.clone(),
+            totals: writer.totals(),
+            lost_records: writer.lost(),
+            leaving: left,
+        };
         let parts = Parts {
             views,
             local_limits: Arc::default(),
             rate_limit_wait: config.rate_limit_wait,
-            view_age: ViewAge { freshness: freshness.clone(), max: config.view_age_max },
+            view_age,
             sealing,
             control: control.clone(),
             control_runtime: Handle::current(),
@@ -167,7 +183,7 @@ impl Node {
             http2: config.http2.clone(),
             pool: config.pool.clone(),
             resolve: config.resolve.clone(),
-            connections: Connections::new(config.places),
+            connections,
             handshake_timeout: config.handshake_timeout,
             balancers: Arc::new(config.proxy_protocol_from.clone()),
             hops: Arc::new(config.trusted_hops.clone()),
@@ -181,6 +197,14 @@ impl Node {
             let doors = doors.collect::<std::io::Result<Vec<_>>>().context("listening")?;
             workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
         }
+        // Last: whoever is told that this node is ready finds its doors open.
+        let metrics = match config.metrics_listen {
+            None => None,
+            Some(address) => {
+                let server = metrics::server::Server::start(address, sources).await;
+                Some(server.with_context(|| format!("metricsListen: listening on {address}"))?)
+            }
+        };
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone(), membership.clone(), replica.clone()));
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
@@ -196,12 +220,15 @@ impl Node {
             supervisor,
             workers,
             worker_ended,
+            leaving,
+            drain_delay: config.drain_delay,
             draining,
             writer,
             sweeper,
             freshness,
             keeper,
             membership,
+            metrics,
         })
     }
 
@@ -221,9 +248,14 @@ impl Node {
     /// If a worker failed or the log can't be closed.
     pub async fn stop(self) -> Result<()> {
         tracing::info!("draining");
-        if self.membership.is_some() {
-            cluster::step_down(&self.replica).await;
-        }
+        self.leaving.send_replace(true);
+        let step_down = async {
+            if self.membership.is_some() {
+                cluster::step_down(&self.replica).await;
+            }
+        };
+        // Whoever sends callers here needs time to learn that they should go elsewhere.
+        tokio::join!(Box::pin(step_down), tokio::time::sleep(self.drain_delay));
         self.close().await
     }
 
@@ -251,6 +283,7 @@ impl Node {
             worker.map_err(|_| anyhow!("a worker panicked"))??;
         }
         self.writer.finish();
+        drop(self.metrics);
         self.sweeper.abort();
         self.keeper.abort();
         self.supervisor.stop().await;

@@ -1,7 +1,10 @@
 //! Carries what [`Leases`] asks to the log, and what the log grants to the requests that wait.
 //! Told by: the feed of the replicated state, and requests that find no token, all at once. Publishes: tokens, in [`Cells`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use octelium_consensus::{Ask, Outcome, Replica, boot_time_ns};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, rpc::CallResult};
@@ -143,11 +146,18 @@ impl Actor for RateLimiterActor {
             Msg::Fail => return Err("asked to fail".into()),
         }
         state.arm(&myself);
+        state.count();
         Ok(())
     }
 }
 
 impl OwnState {
+    /// Tells the figures how much is held and was asked.
+    fn count(&self) {
+        let figures = &self.args.cells.figures;
+        figures.leases.store(self.leases.held() as u64, Relaxed);
+    }
+
     /// Takes in the newest state; returns its index.
     fn absorb(&mut self) -> u64 {
         let newest = self.args.feed.borrow_and_update().clone();
@@ -173,6 +183,7 @@ impl OwnState {
         let newest = self.args.feed.borrow().clone();
         if let Some(ask) = self.leases.ask(newest.grants(), now) {
             self.asks += 1;
+            self.args.cells.figures.asks.fetch_add(1, Relaxed);
             self.asked_at = now;
             self.not_before = now + nanos(TICK);
             send(myself.clone(), self.args.replica.clone(), ask);

@@ -33,6 +33,61 @@ pub struct Cells {
     pub(super) wake: Notify,
     /// Requests that were refused as there was no room for their counter, or to wait.
     pub(super) crowded: AtomicU64,
+    pub(super) figures: Figures,
+}
+
+/// What is counted of the requests that waited, and of the holder of leases.
+#[derive(Debug, Default)]
+pub struct Figures {
+    waits: [AtomicU64; 3],
+    waited_ns: AtomicU64,
+    /// Leases that are held.
+    pub(super) leases: AtomicU64,
+    /// Asks that were sent.
+    pub(super) asks: AtomicU64,
+}
+
+/// How a wait at the edge of a limit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// There was a token.
+    Admitted,
+    /// The limit is reached.
+    Exceeded,
+    /// Nobody answered in time, or too many requests waited.
+    Unavailable,
+}
+
+impl Waited {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Admitted, Self::Exceeded, Self::Unavailable];
+}
+
+impl Figures {
+    /// How many waits ended like that.
+    pub fn waits(&self, waited: Waited) -> u64 {
+        self.waits[waited as usize].load(Relaxed)
+    }
+
+    /// All the time that requests waited.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited_ns.load(Relaxed))
+    }
+
+    /// Leases that this node holds.
+    pub fn leases(&self) -> u64 {
+        self.leases.load(Relaxed)
+    }
+
+    /// Asks that this node sent.
+    pub fn asks(&self) -> u64 {
+        self.asks.load(Relaxed)
+    }
+
+    pub(super) fn wait_ended(&self, waited: Waited, ns: u64) {
+        self.waits[waited as usize].fetch_add(1, Relaxed);
+        self.waited_ns.fetch_add(ns, Relaxed);
+    }
 }
 
 /// How many counters and waiting requests a node bears.
@@ -64,7 +119,18 @@ impl Cells {
             queued: Mutex::new(queued),
             wake: Notify::new(),
             crowded: AtomicU64::new(0),
+            figures: Figures::default(),
         }
+    }
+
+    /// What was counted.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// Requests that were refused as there was no room for their counter, or to wait.
+    pub fn crowded(&self) -> u64 {
+        self.crowded.load(Relaxed)
     }
 
     /// How many counters there are.

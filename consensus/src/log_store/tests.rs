@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     directory::Directory,
+    figures::Figures,
     raft::{LeaderId, Proposal},
     snapshot::Snapshots,
     state_machine::StateMachine,
@@ -31,7 +32,11 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         let directory = Directory::open(&Disk::default(), guard.path()).unwrap();
         let snapshots = Snapshots::open(Disk::default(), guard.path(), directory.lock()).unwrap();
         let log = open(Disk::default(), guard.path(), directory.lock(), 1 << 10).unwrap();
-        Ok((guard, log.store, StateMachine::new(snapshots, watch::Sender::default(), Arc::default())))
+        Ok((
+            guard,
+            log.store,
+            StateMachine::new(snapshots, watch::Sender::default(), Arc::default(), Figures::default()),
+        ))
     }
 }
 

@@ -98,6 +98,11 @@ impl Connections {
         Some(Admitted { connections: self.clone(), address: None, requests: None })
     }
 
+    /// Requests under way.
+    pub fn under_way(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Connections now open.
     pub fn open(&self) -> usize {
         self.open.lock().total

@@ -200,10 +200,8 @@ impl Handler for Connection {
     }
 
     fn given_up(&self, request: Request) {
-        if self.proxy.access_log.is_on() {
-            // Its record is written as it is dropped.
-            drop(Pending::new(&self.proxy.access_log, self.exchange(request, &Now::read())));
-        }
+        // Its record is written as it is dropped.
+        drop(Pending::new(&self.proxy.access_log, self.exchange(request, &Now::read())));
     }
 
     fn refused(&self, refusal: &Refusal, _head: &[u8]) {

@@ -23,7 +23,6 @@ macro_rules! codes {
             }
 
             /// All codes.
-            #[cfg(test)]
             pub const ALL: &[Self] = &[$(Self::$name),*];
         }
     };

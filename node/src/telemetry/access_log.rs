@@ -28,8 +28,10 @@ use octelium_http1::{Body, BodyError, Observe, Refusal, Response, Source};
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::counts::{Counts, Totals};
 use crate::proxy::{
     exchange::{Exchange, Id, Peer},
+    respond::Code,
     under_way,
 };
 
@@ -70,6 +72,7 @@ impl FromStr for Output {
 
 /// The writer thread. Dropped records are counted here.
 pub struct Writer {
+    totals: Totals,
     queue: SyncSender<Vec<u8>>,
     empty: Empty,
     dropped: Arc<AtomicU64>,
@@ -96,13 +99,29 @@ impl Writer {
             let empty = empty.clone();
             move || write_all(sink, &buffers, &empty, &lost)
         })?;
-        Ok(Self { queue, empty, dropped, thread, is_off: *output == Output::Off })
+        Ok(Self { totals: Totals::default(), queue, empty, dropped, thread, is_off: *output == Output::Off })
     }
 
     /// A worker's end.
     pub fn handle(&self) -> LogQueue {
-        let Self { queue, empty, dropped, is_off, .. } = self;
-        LogQueue { queue: queue.clone(), empty: empty.clone(), dropped: dropped.clone(), is_off: *is_off }
+        let Self { totals, queue, empty, dropped, is_off, .. } = self;
+        LogQueue {
+            totals: totals.clone(),
+            queue: queue.clone(),
+            empty: empty.clone(),
+            dropped: dropped.clone(),
+            is_off: *is_off,
+        }
+    }
+
+    /// How requests ended.
+    pub fn totals(&self) -> Totals {
+        self.totals.clone()
+    }
+
+    /// Records that were lost.
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
     }
 
     /// Writes what is queued and ends; the workers have ended before.
@@ -165,6 +184,7 @@ impl Empty {
 /// What a worker thread is given.
 #[derive(Clone)]
 pub struct LogQueue {
+    totals: Totals,
     queue: SyncSender<Vec<u8>>,
     empty: Empty,
     dropped: Arc<AtomicU64>,
@@ -176,6 +196,7 @@ pub struct LogQueue {
 pub struct AccessLog(Rc<Inner>);
 
 struct Inner {
+    counts: Arc<Counts>,
     queue: LogQueue,
     buffer: RefCell<Vec<u8>>,
 }
@@ -203,7 +224,7 @@ impl Drop for Inner {
 impl AccessLog {
     /// An empty buffer before `queue`.
     pub fn new(queue: LogQueue) -> Self {
-        Self(Rc::new(Inner { queue, buffer: RefCell::default() }))
+        Self(Rc::new(Inner { counts: queue.totals.worker(), queue, buffer: RefCell::default() }))
     }
 
     /// Hands over what is buffered.
@@ -213,10 +234,12 @@ impl AccessLog {
 
     /// A request that never became one.
     pub fn refused(&self, id: Id, peer: &Peer, refusal: &Refusal) {
+        self.0.counts.ended(Some(refusal.status.as_u16()), Some(Code::RequestMalformed));
         self.write(|buffer| record::refused(buffer, id, peer, refusal));
     }
 
     fn exchange(&self, exchange: &Exchange, end: &End) {
+        self.0.counts.ended(end.status, exchange.rejection.as_ref().map(|rejection| rejection.code));
         self.write(|buffer| record::exchange(buffer, exchange, end));
     }
 

@@ -17,6 +17,7 @@ mod headers;
 mod http2;
 mod identity;
 mod listeners;
+mod metrics;
 mod nodes;
 mod oauth2;
 mod octeliumctl;
