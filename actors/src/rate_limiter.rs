@@ -35,9 +35,36 @@ impl CounterId {
         Self(id)
     }
 
+    /// The counter that stands in the log like that.
+    pub fn from_bytes(bytes: octelium_consensus::state::grants::CounterId) -> Self {
+        Self(bytes)
+    }
+
     /// As it stands in the log.
     pub fn bytes(&self) -> octelium_consensus::state::grants::CounterId {
         self.0
+    }
+}
+
+/// A counter for people: the digest of it tells nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The uid of the Service.
+    pub service_uid: Box<str>,
+    /// The plugin.
+    pub plugin: Arc<str>,
+    /// The key, cut off if it is long.
+    pub key: Box<str>,
+}
+
+impl Name {
+    /// Bytes of a key that are kept.
+    pub const KEY_BYTES_MAX: usize = 120;
+
+    /// The name of a counter.
+    pub fn new(service_uid: &str, plugin: &Arc<str>, key: &str) -> Self {
+        let end = key.floor_char_boundary(Self::KEY_BYTES_MAX);
+        Self { service_uid: service_uid.into(), plugin: plugin.clone(), key: key[..end].into() }
     }
 }
 
@@ -101,19 +128,26 @@ impl Limiter {
         if rule.limit == 0 {
             return None;
         }
-        self.cells.try_spend(id, rule, &boot_time_ns)
+        self.cells.take_known(id, rule, &boot_time_ns)
     }
 
     /// As [`Self::try_spend`], but waits for a grant if there may be one, for `wait` at most. Those who wait are served in turn.
     ///
     /// # Errors
     /// Why the request is refused.
-    pub async fn spend(&self, id: CounterId, rule: Rule, wait: Duration) -> Result<Admission, Refused> {
+    pub async fn spend(
+        &self,
+        id: CounterId,
+        rule: Rule,
+        wait: Duration,
+        name: impl FnOnce() -> Name,
+    ) -> Result<Admission, Refused> {
         let cells = &*self.cells;
         if rule.limit == 0 {
             return Err(Refused::Exceeded { retry_after: rule.window });
         }
-        let cell = cells.cell(id, rule, &boot_time_ns).ok_or(Refused::Unavailable)?;
+        let name = || Some(Box::new(name()));
+        let cell = cells.cell(id, rule, &boot_time_ns, name).ok_or(Refused::Unavailable)?;
         if let Some(admission) = cells.take(&cell, rule, &boot_time_ns, false) {
             return Ok(admission);
         }

@@ -16,6 +16,7 @@ mod lock;
 mod login;
 mod logout;
 mod passphrase;
+mod rate_limit;
 mod restore;
 mod session;
 mod update;
@@ -100,6 +101,9 @@ enum Command {
     Session(session::Arguments),
     /// The cluster's nodes: how they are, and how they leave
     Cluster(cluster::Arguments),
+    /// Who is near or over which strict rate limit, now
+    #[command(name = "ratelimit")]
+    RateLimit(rate_limit::Arguments),
     /// The Session's own Device and Authenticators
     Auth(auth::Arguments),
     /// The clusters that this program knows
@@ -187,6 +191,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Whoami(arguments) => Box::pin(whoami::run(&mut cluster, arguments)).await?,
         Command::Session(arguments) => Box::pin(session::run(&mut cluster, arguments)).await?,
         Command::Cluster(arguments) => Box::pin(cluster::run(&mut cluster, arguments)).await?,
+        Command::RateLimit(arguments) => Box::pin(rate_limit::run(&mut cluster, arguments)).await?,
         Command::Auth(arguments) => Box::pin(auth::run(&mut cluster, arguments)).await?,
         Command::Logout | Command::Config(_) | Command::Version(_) | Command::Completion(_) | Command::Explain(_) => {}
     }

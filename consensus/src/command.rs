@@ -8,6 +8,9 @@ use crate::{
     state::grants::{ASKS_MAX, CounterId, RETURNS_MAX},
 };
 
+/// So many counters are reset by one write.
+pub const RESETS_MAX: usize = 4_096;
+
 /// One entry of the replicated log. Time, ids and versions are stamped by who proposes: applying reads no clock.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
@@ -109,6 +112,11 @@ pub enum Write {
         /// Its name.
         name: String,
     },
+    /// Takes all that was admitted so far out of counters of rate limits, where they are in use.
+    ResetCounters {
+        /// At most [`RESETS_MAX`].
+        counters: Vec<CounterId>,
+    },
 }
 
 /// What a write expects to find.
@@ -178,7 +186,11 @@ impl Command {
     /// A sentence, if it isn't.
     pub(crate) fn check(&self) -> Result<(), String> {
         let plain = self.request_id.is_empty() && self.writes.is_empty() && self.requires.is_empty();
+        let is_long = |write: &Write| matches!(write, Write::ResetCounters { counters } if counters.len() > RESETS_MAX);
         match (self.version, &self.ask) {
+            (Self::VERSION, None) if self.writes.iter().any(is_long) => {
+                Err(format!("the command resets more than {RESETS_MAX} counters at once"))
+            }
             (Self::VERSION, None) => Ok(()),
             (Self::VERSION_OF_ASKS, Some(_)) if !plain => Err("the command asks for leases and writes".to_owned()),
             (Self::VERSION_OF_ASKS, Some(ask)) if ask.asks.len() > ASKS_MAX || ask.returns.len() > RETURNS_MAX => {
@@ -285,6 +297,10 @@ impl From<&Write> for form::Write {
                 form::Operation::DeleteKey(form::Key { name: name.clone(), sealed: Vec::new() })
             }
             Write::TakeKey { name } => form::Operation::TakeKey(form::Key { name: name.clone(), sealed: Vec::new() }),
+            Write::ResetCounters { counters } => {
+                let counters = counters.iter().map(|counter| counter.to_vec()).collect();
+                form::Operation::ResetCounters(form::Counters { counters })
+            }
         };
         Self { operation: Some(operation) }
     }
@@ -352,6 +368,9 @@ fn write(stored: form::Write) -> Result<Write, String> {
         form::Operation::PutKey(key) => Write::PutKey { name: key.name, sealed: key.sealed },
         form::Operation::DeleteKey(key) => Write::DeleteKey { name: key.name },
         form::Operation::TakeKey(key) => Write::TakeKey { name: key.name },
+        form::Operation::ResetCounters(reset) => Write::ResetCounters {
+            counters: reset.counters.iter().map(|bytes| counter(bytes)).collect::<Result<_, _>>()?,
+        },
     })
 }
 
@@ -377,6 +396,7 @@ mod tests {
                 Write::PutKey { name: "k".to_owned(), sealed: vec![1, 2] },
                 Write::DeleteKey { name: "l".to_owned() },
                 Write::TakeKey { name: "m".to_owned() },
+                Write::ResetCounters { counters: vec![[1; 16], [2; 16]] },
             ],
             requires: vec![Requirement { kind: Kind::Group, uid: "g".to_owned() }],
             ask: None,
@@ -406,6 +426,7 @@ mod tests {
             Command { writes: vec![Write::DeleteKey { name: "k".to_owned() }], ..Command::of_ask(asking()) },
             Command::of_ask(Ask { asks: vec![asking().asks[0].clone(); ASKS_MAX + 1], ..asking() }),
             Command::of_ask(Ask { returns: vec![asking().returns[0]; RETURNS_MAX + 1], ..asking() }),
+            Command::new(0, vec![Write::ResetCounters { counters: vec![[0; 16]; RESETS_MAX + 1] }]),
         ];
         for command in cases {
             assert!(Command::decode(&command.encode()).is_err());

@@ -62,7 +62,7 @@ pub struct Return {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Write {
-    #[prost(oneof = "Operation", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Operation", tags = "1, 2, 3, 4, 5, 6")]
     pub operation: Option<Operation>,
 }
 
@@ -78,6 +78,14 @@ pub enum Operation {
     DeleteKey(Key),
     #[prost(message, tag = "5")]
     TakeKey(Key),
+    #[prost(message, tag = "6")]
+    ResetCounters(Counters),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Counters {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub counters: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -254,6 +262,8 @@ pub struct Limits {
     pub last_lease: u64,
     #[prost(message, repeated, tag = "3")]
     pub askers: Vec<Asker>,
+    #[prost(uint64, tag = "4")]
+    pub resets: u64,
 }
 
 /// A node that asked.
@@ -320,6 +330,8 @@ pub struct Lease {
     pub light: bool,
     #[prost(uint64, optional, tag = "9")]
     pub recalled_at: Option<u64>,
+    #[prost(bool, tag = "10")]
+    pub is_forgiven: bool,
 }
 
 /// Closes a snapshot.

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     error::Error,
     form,
+    log_clock::boot_time_ns,
     replica::{Inner, Replica},
     transport::{Method, wire},
     voters,
@@ -146,6 +147,34 @@ impl Replica {
     /// Tells how to learn by which log entry requests are decided.
     pub fn decides_by(&self, decided: impl Fn() -> u64 + Send + Sync + 'static) {
         self.inner.decided.set(Box::new(decided)).ok(); // once is enough
+    }
+
+    /// Tells how to answer what other nodes want to know of this one beside the log: a question and its answer, at most 64 KiB
+    /// and 1 MiB, of whose meaning only those know who ask and answer.
+    pub fn inspected_by(&self, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {
+        self.inner.inspected.set(Box::new(answer)).ok(); // once is enough
+    }
+
+    pub(crate) fn inspect_here(&self, question: &[u8]) -> Vec<u8> {
+        self.inner.inspected.get().map_or_else(Vec::new, |answer| answer(question))
+    }
+
+    /// Asks all members the same; who doesn't answer at once is left out.
+    pub async fn inspect(&self, question: &[u8]) -> Vec<bytes::Bytes> {
+        let asking = self.known_members().into_iter().map(async |member| match member.id == self.inner.node_id {
+            true => Some(self.inspect_here(question).into()),
+            false => {
+                let elsewhere = Some((member.id, BasicNode::new(&member.address)));
+                let deadline = Instant::now() + STATUS_WITHIN;
+                self.send(elsewhere, Method::Inspect, question.to_vec(), deadline).await?.ok()
+            }
+        });
+        futures_util::future::join_all(asking).await.into_iter().flatten().collect()
+    }
+
+    /// About what the time in the log is now, for showing it.
+    pub fn about_log_time(&self) -> u64 {
+        self.inner.clock.lock().about(boot_time_ns())
     }
 
     /// Waits until every node that the leader hears decides by the state at `index`.

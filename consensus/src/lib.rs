@@ -30,7 +30,7 @@ mod testing;
 mod vote;
 mod voters;
 
-pub use command::{Ask, Command, Expected, Outcome, Requirement, Return, Want, Write};
+pub use command::{Ask, Command, Expected, Outcome, RESETS_MAX, Requirement, Return, Want, Write};
 pub use directory::peek;
 pub use error::Error;
 pub use figures::{Figures, Standing};

@@ -14,6 +14,8 @@ pub struct LogClock {
     reign: Reign,
     log_time: u64,
     since: u64,
+    /// The newest log time that was applied, and when.
+    seen: (u64, u64),
 }
 
 impl LogClock {
@@ -21,8 +23,16 @@ impl LogClock {
     /// that the state then had `log_time`. Only the first entry of a reign sets the clock.
     pub fn applied(&mut self, reign: Reign, now: u64, log_time: u64) {
         if reign > self.reign {
-            *self = Self { reign, log_time, since: now };
+            *self = Self { reign, log_time, since: now, ..*self };
         }
+        if log_time > self.seen.0 {
+            self.seen = (log_time, now);
+        }
+    }
+
+    /// About what log time is at `now`, for showing it: nothing may be granted by it.
+    pub fn about(&self, now: u64) -> u64 {
+        self.seen.0.saturating_add(now.saturating_sub(self.seen.1))
     }
 
     /// Log time at `now` for the leader of `reign`; `None` until an entry of that reign was applied.
@@ -52,6 +62,7 @@ mod tests {
         assert_eq!(clock.stamp((3, 1), 900), Some(70), "a clock that went back changes nothing");
         assert_eq!((clock.stamp((2, 1), 1_250), clock.stamp((4, 1), 1_250)), (None, None));
         clock.applied((4, 1), 10_000, 810);
+        assert_eq!((clock.about(10_500), clock.about(9_000)), (1_310, 810));
         assert_eq!((clock.stamp((3, 1), 10_001), clock.stamp((4, 1), 10_001)), (None, Some(811)));
     }
 }

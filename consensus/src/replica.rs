@@ -100,6 +100,9 @@ pub struct Replica {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// Answers a question.
+pub(crate) type Inspected = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
 pub(crate) struct Inner {
     pub raft: Raft,
     pub node_id: u64,
@@ -113,6 +116,8 @@ pub(crate) struct Inner {
     pub receiving: tokio::sync::Mutex<()>,
     /// The log index by which requests are decided; see [`Replica::decides_by`].
     pub decided: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    /// What other nodes may ask of this one; see [`Replica::inspected_by`].
+    pub inspected: OnceLock<Inspected>,
     pub started: std::time::Instant,
     pub figures: Figures,
     start: Start,
@@ -194,6 +199,7 @@ impl Replica {
                 changing: tokio::sync::Mutex::new(()),
                 receiving: tokio::sync::Mutex::new(()),
                 decided: OnceLock::new(),
+                inspected: OnceLock::new(),
                 started: std::time::Instant::now(),
                 figures,
                 start: options.start,

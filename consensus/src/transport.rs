@@ -41,11 +41,13 @@ pub enum Method {
     Members,
     /// A node asks another how it is.
     Status,
+    /// A node asks another for what stands in no log; see [`crate::Replica::inspected_by`].
+    Inspect,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Append,
         Self::Vote,
         Self::PreVote,
@@ -56,6 +58,7 @@ impl Method {
         Self::Change,
         Self::Members,
         Self::Status,
+        Self::Inspect,
     ];
 
     /// Its name on the wire.
@@ -71,6 +74,7 @@ impl Method {
             Self::Change => "change",
             Self::Members => "members",
             Self::Status => "status",
+            Self::Inspect => "inspect",
         }
     }
 

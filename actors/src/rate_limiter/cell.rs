@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use super::{CounterId, Rule};
+use super::{CounterId, Name, Rule};
 
 /// Tokens that this node may spend until a moment of its own clock.
 pub struct Lease {
@@ -51,6 +51,8 @@ type Leases = Vec<Arc<Lease>>;
 pub struct Cell {
     /// Its name.
     pub id: CounterId,
+    /// For people; absent if whoever made the counter didn't say.
+    pub name: Option<Box<Name>>,
     /// In nanoseconds.
     pub window: u64,
     limit: AtomicU64,
@@ -85,10 +87,11 @@ pub struct Cell {
 
 impl Cell {
     /// A counter of which nothing is known.
-    pub fn new(id: CounterId, rule: Rule, now: u64) -> Self {
+    pub fn new(id: CounterId, rule: Rule, now: u64, name: Option<Box<Name>>) -> Self {
         let window = u64::try_from(rule.window.as_nanos()).unwrap_or(u64::MAX);
         Self {
             id,
+            name,
             window,
             limit: AtomicU64::new(rule.limit),
             revision: AtomicU64::new(rule.revision),
@@ -197,7 +200,7 @@ mod tests {
     use super::*;
 
     fn cell() -> Cell {
-        Cell::new(CounterId([0; 16]), Rule { limit: 10, window: Duration::from_secs(1), revision: 1 }, 0)
+        Cell::new(CounterId([0; 16]), Rule { limit: 10, window: Duration::from_secs(1), revision: 1 }, 0, None)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Admission, CounterId, Refused, Rule, cell::Cell};
+use super::{Admission, CounterId, Name, Refused, Rule, cell::Cell};
 
 /// So many counters wait to be asked for; a request that finds the queue full tries again with the next one.
 const QUEUE_MAX: usize = 65_536;
@@ -155,7 +155,7 @@ impl Cells {
             Some(cell) => self.take(cell, rule, clock, false),
             None => {
                 drop(map);
-                let cell = self.cell(id, rule, clock)?;
+                let cell = self.cell(id, rule, clock, || None)?;
                 cell.missed.fetch_add(1, Relaxed);
                 self.want(&cell);
                 None
@@ -163,8 +163,20 @@ impl Cells {
         }
     }
 
-    /// The counter with this name, known from now on; `None` if there is no room.
-    pub fn cell(&self, id: CounterId, rule: Rule, clock: &impl Fn() -> u64) -> Option<Arc<Cell>> {
+    /// Takes a token that this node holds, of a counter that it knows.
+    pub fn take_known(&self, id: CounterId, rule: Rule, clock: &impl Fn() -> u64) -> Option<Admission> {
+        let map = self.map.pin();
+        self.take(map.get(&id)?, rule, clock, false)
+    }
+
+    /// The counter with this id, known from now on; `None` if there is no room. It is named if it is new.
+    pub fn cell(
+        &self,
+        id: CounterId,
+        rule: Rule,
+        clock: &impl Fn() -> u64,
+        name: impl FnOnce() -> Option<Box<Name>>,
+    ) -> Option<Arc<Cell>> {
         let map = self.map.pin();
         if let Some(cell) = map.get(&id) {
             return Some(Arc::clone(cell));
@@ -174,7 +186,8 @@ impl Cells {
             self.crowded.fetch_add(1, Relaxed);
             return None;
         }
-        Some(Arc::clone(map.get_or_insert_with(id, || Arc::new(Cell::new(id, rule, clock())))))
+        let cell = Arc::new(Cell::new(id, rule, clock(), name()));
+        Some(Arc::clone(map.get_or_insert(id, cell)))
     }
 
     /// Takes a token of this counter. `waited`: the caller counts among those that wait.
@@ -263,6 +276,15 @@ impl Cells {
         for cell in self.map.pin().values() {
             for lease in cell.leases() {
                 cell.end(lease.id);
+            }
+        }
+    }
+
+    /// Forgets what was taken for used up, and lets those who wait ask again.
+    pub(super) fn ask_anew(&self) {
+        for cell in self.map.pin().values() {
+            if cell.empty_until.swap(0, Relaxed) > 0 {
+                cell.notify.notify_waiters();
             }
         }
     }

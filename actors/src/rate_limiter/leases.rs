@@ -37,6 +37,8 @@ pub struct Leases {
     returned: Vec<u64>,
     /// The highest id of a lease that was seen.
     seen: u64,
+    /// How many resets of counters were seen.
+    resets: u64,
     held: BTreeMap<u64, Held>,
     ends: BTreeSet<(u64, u64)>,
     /// When heavy leases are to be reported, whether or not something else is to be sent.
@@ -88,6 +90,7 @@ impl Leases {
             asked: Vec::new(),
             returned: Vec::new(),
             seen: 0,
+            resets: 0,
             held: BTreeMap::new(),
             ends: BTreeSet::new(),
             reports: BTreeSet::new(),
@@ -251,6 +254,10 @@ impl Leases {
             if lease.incarnation == self.incarnation {
                 self.take_in(CounterId(id), &lease, now);
             }
+        }
+        if self.resets != grants.resets() {
+            self.resets = grants.resets();
+            self.cells.ask_anew();
         }
         let recalled: Vec<u64> = grants.recalled_from(self.node).collect();
         for id in recalled {

@@ -100,7 +100,7 @@ impl World {
             self.answered(turn);
             return self.arm(id);
         }
-        let Some(cell) = node.cells.cell(counter, rule, &|| clock) else { return };
+        let Some(cell) = node.cells.cell(counter, rule, &|| clock, || None) else { return };
         if let Some(Refused::Exceeded { retry_after }) = node.cells.refused(&cell, rule, clock) {
             self.refuse(id, limit, Some(retry_after.as_nanos() as u64));
             self.answered(turn);

@@ -11,6 +11,7 @@ mod completion;
 mod edit;
 mod export;
 mod prune;
+mod rate_limit;
 mod server;
 mod update;
 mod watch;

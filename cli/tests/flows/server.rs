@@ -53,6 +53,7 @@ pub struct Server {
 }
 
 /// What a run of the binary left.
+#[derive(Debug)]
 pub struct Run {
     pub code: i32,
     pub out: String,
@@ -76,6 +77,7 @@ struct Inner {
     serves_authenticators: bool,
     locks: BTreeSet<(Kind, String)>,
     nodes: Vec<octelium_api::control::Node>,
+    rate_limits: Vec<octelium_api::control::RateLimit>,
     breaks_off: bool,
     /// So many changes will be made without an answer.
     lost: u32,
@@ -251,6 +253,10 @@ impl Server {
 
     pub fn put_node(&self, node: octelium_api::control::Node) {
         self.inner().nodes.push(node);
+    }
+
+    pub fn put_rate_limit(&self, counter: octelium_api::control::RateLimit) {
+        self.inner().rate_limits.push(counter);
     }
 
     pub fn put(&self, object: Object) {

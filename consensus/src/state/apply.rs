@@ -50,6 +50,7 @@ fn change(state: &mut State, index: u64, command: &Command) -> Result<(), Outcom
                     return Err(conflict(Kind::ClusterConfig, name, "it was taken before, or never there"));
                 }
             }
+            Write::ResetCounters { counters } => state.grants.reset(counters),
         }
     }
     match command.requires.iter().find(|required| state.get(required.kind, &required.uid).is_none()) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-pub use counter::{Counter, Lease, Spent};
+pub use counter::{Counter, Lease, Spent, Standing};
 pub use rules::{ASKING_NS, ASKS_MAX, PATIENCE_NS, RETURNS_MAX, validity_ns};
 
 use crate::command::Ask;
@@ -31,6 +31,8 @@ const REMEMBERED_NODES: usize = 256;
 pub struct Grants {
     log_time: u64,
     last_lease: u64,
+    /// How often counters were reset.
+    resets: u64,
     askers: OrdMap<u64, Asker>,
     counters: OrdMap<CounterId, Arc<Counter>>,
     /// The leases of each node.
@@ -239,9 +241,29 @@ impl Grants {
                 given_at: now,
                 light: wanted.light,
                 recalled_at: None,
+                is_forgiven: false,
             });
         }
         self.put(wanted.counter, counter);
+    }
+
+    /// How often counters were reset. Nodes that see it grow ask again for what they took for used up.
+    pub fn resets(&self) -> u64 {
+        self.resets
+    }
+
+    /// Forgets what was admitted so far of some counters; what nodes hold of them they are asked to return.
+    pub(super) fn reset(&mut self, counters: &[CounterId]) {
+        self.resets += 1;
+        let now = self.log_time;
+        for name in counters {
+            let Some(counter) = self.counters.get(name) else { continue };
+            let mut counter = Counter::clone(counter);
+            self.forget(counter.refresh(now));
+            counter.reset();
+            self.recall(&mut counter, None, now);
+            self.put(*name, counter);
+        }
     }
 
     /// Asks for all that is held of a counter, except by `asker`.

@@ -41,7 +41,9 @@ impl Replica {
     fn is_for(&self, from: u64, method: Method) -> Result<(), Error> {
         let is_raft = match method {
             Method::Append | Method::Vote | Method::PreVote | Method::Snapshot | Method::TransferLeader => true,
-            Method::Propose | Method::Confirm | Method::Change | Method::Members | Method::Status => false,
+            Method::Propose | Method::Confirm | Method::Change | Method::Members | Method::Status | Method::Inspect => {
+                false
+            }
         };
         let members = self.known_members();
         if is_raft || members.is_empty() || members.iter().any(|member| member.id == from) {
@@ -104,6 +106,7 @@ impl Replica {
             }
             Method::Members => self.members_here().encode_to_vec(),
             Method::Status => self.status_here().encode_to_vec(),
+            Method::Inspect => self.inspect_here(&request),
             Method::Snapshot => return Err(invalid("a snapshot is not read as a whole".to_owned())),
         })
     }

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use octelium_api::control::{
-    self as api, ApplyRequest, ApplyResponse, BackupPart, CreateBackupRequest, GetClusterRequest, RemoveNodeRequest,
-    RemoveNodeResponse, RestoreBackupRequest, RestoreBackupResponse, SetLockRequest, SetLockResponse,
+    self as api, ApplyRequest, ApplyResponse, BackupPart, CreateBackupRequest, GetClusterRequest,
+    ListRateLimitsRequest, ListRateLimitsResponse, RemoveNodeRequest, RemoveNodeResponse, ResetRateLimitsRequest,
+    ResetRateLimitsResponse, RestoreBackupRequest, RestoreBackupResponse, SetLockRequest, SetLockResponse,
     SetNodeDrainedRequest, SetNodeDrainedResponse, WaitForChangeRequest, WaitForChangeResponse, WaitForIndexRequest,
     WaitForIndexResponse, control_service_server::ControlService,
 };
@@ -13,7 +14,7 @@ use tokio::sync::SemaphorePermit;
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 use zeroize::Zeroizing;
 
-use crate::{Inner, apply, backup, grpc::actor, lock, nodes, wait};
+use crate::{Inner, apply, backup, grpc::actor, lock, nodes, rate_limits, wait};
 
 const SERVICE: &str = "octelium.control.v1.ControlService";
 
@@ -75,6 +76,22 @@ impl ControlService for Extra {
         let actor = actor(&request, SERVICE, "RemoveNode")?;
         nodes::remove(&self.0, &actor, &request.get_ref().id).await?;
         Ok(Response::new(RemoveNodeResponse {}))
+    }
+
+    async fn list_rate_limits(
+        &self,
+        request: Request<ListRateLimitsRequest>,
+    ) -> Result<Response<ListRateLimitsResponse>, Status> {
+        actor(&request, SERVICE, "ListRateLimits")?;
+        Ok(Response::new(rate_limits::list(&self.0, request.get_ref()).await?))
+    }
+
+    async fn reset_rate_limits(
+        &self,
+        request: Request<ResetRateLimitsRequest>,
+    ) -> Result<Response<ResetRateLimitsResponse>, Status> {
+        let actor = actor(&request, SERVICE, "ResetRateLimits")?;
+        Ok(Response::new(rate_limits::reset(&self.0, &actor, request.get_ref()).await?))
     }
 
     async fn create_backup(

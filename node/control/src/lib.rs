@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod oauth2;
 mod plan;
 mod random;
+mod rate_limits;
 mod refusal;
 mod rotation;
 pub mod seal;
@@ -133,6 +134,10 @@ impl Control {
         replica.decides_by({
             let views = views.clone();
             move || views.index()
+        });
+        replica.inspected_by({
+            let views = views.clone();
+            move |question| rate_limits::answer(&views, question)
         });
         let store = Store::new(replica, views, sealing, domain, clock);
         let public_url = public_url.trim_end_matches('/').to_owned();

@@ -21,6 +21,8 @@ pub struct Due {
     index: usize,
     /// Whose tokens it takes.
     counter: octelium_actors::rate_limiter::CounterId,
+    /// The same for people.
+    key: String,
 }
 
 /// Which of the plugins run for this request.
@@ -49,8 +51,8 @@ pub fn due(
             }
         }
         let Action::RateLimit(limit) = &plugin.action;
-        let counter = rate_limit::counter(plugin, limit, route, exchange, context, &mut budget)?;
-        due.push(Due { index, counter });
+        let (counter, key) = rate_limit::counter(plugin, limit, route, exchange, context, &mut budget)?;
+        due.push(Due { index, counter, key });
     }
     Ok(due)
 }

@@ -156,3 +156,45 @@ async fn keys_conditions_and_phases_say_who_is_counted() {
     assert_eq!(statuses(&cluster, "denied", "/no", &alice, 3).await, [403, 403, 403], "who may not pass isn't counted");
     assert_eq!(statuses(&cluster, "denied", "/ok", &alice, 3).await, [200, 200, 429]);
 }
+
+/// Who stands where is told with names, and a counter that is reset begins afresh, although nodes took it for used up.
+#[tokio::test]
+async fn counters_are_listed_by_name_and_reset() {
+    use octelium_api::control::{ListRateLimitsRequest, RateLimitSelector, ResetRateLimitsRequest};
+
+    let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
+    let long = plugin("per-minute", json!({ "limit": 4, "window": { "seconds": 60 }, "key": { "perUser": true } }));
+    cluster.api.apply(&[service("limited", &upstream.url(), with(json!([long])))]).await;
+    let (alice, bob) = (cluster.api.caller("alice").await, cluster.api.caller("bob").await);
+    assert_eq!(statuses(&cluster, "limited", "/", &alice, 5).await, [200, 200, 200, 200, 429]);
+    assert_eq!(statuses(&cluster, "limited", "/", &bob, 1).await, [200]);
+
+    let list = async |selector: RateLimitSelector| {
+        let request = ListRateLimitsRequest { selector: Some(selector), limit: 0 };
+        cluster.api.control().list_rate_limits(request).await.map(tonic::Response::into_inner)
+    };
+    let all = list(RateLimitSelector::default()).await.unwrap();
+    assert_eq!((all.total, all.rate_limits.len()), (2, 2), "{all:?}");
+    let first = &all.rate_limits[0];
+    assert_eq!((first.service.as_str(), first.plugin.as_str()), ("limited.default", "per-minute"));
+    assert_eq!((first.key.as_str(), first.limit, first.window_milliseconds), ("user:alice", 4, 60_000));
+    assert_eq!(first.used + first.held, 4, "{first:?}");
+    assert!(first.back_in_milliseconds.is_some_and(|back| (1..=61_000).contains(&back)), "{first:?}");
+    let key = |key: &str| RateLimitSelector { key: key.to_owned(), ..RateLimitSelector::default() };
+    assert_eq!(list(key("user:bob")).await.unwrap().total, 1);
+    assert_eq!(list(key("user:nobody")).await.unwrap().total, 0);
+    let other = RateLimitSelector { service: "absent".to_owned(), ..RateLimitSelector::default() };
+    assert_eq!(list(other).await.unwrap_err().code(), tonic::Code::NotFound);
+
+    let reset = async |selector: RateLimitSelector, all: bool| {
+        let request = ResetRateLimitsRequest { selector: Some(selector), all };
+        cluster.api.control().reset_rate_limits(request).await.map(|done| done.into_inner().count)
+    };
+    assert_eq!(reset(RateLimitSelector::default(), false).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    assert_eq!(reset(key("user:alice"), true).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    assert_eq!(statuses(&cluster, "limited", "/", &alice, 1).await, [429]);
+    assert_eq!(reset(key("user:alice"), false).await.unwrap(), 1);
+    assert_eq!(statuses(&cluster, "limited", "/", &alice, 5).await, [200, 200, 200, 200, 429], "as at first");
+    assert_eq!(reset(RateLimitSelector::default(), true).await.unwrap(), 2);
+    assert_eq!(statuses(&cluster, "limited", "/", &alice, 5).await, [200, 200, 200, 200, 429]);
+}

@@ -8,7 +8,7 @@ use ractor::rpc::CallResult;
 use super::{Msg, Report};
 use crate::{
     Views,
-    rate_limiter::{CounterId, Refused, Rule},
+    rate_limiter::{CounterId, Name, Refused, Rule},
     supervisor::Supervisor,
 };
 
@@ -62,6 +62,10 @@ impl Node {
     }
 }
 
+fn name() -> Name {
+    Name::new("uid", &"plugin".into(), "key")
+}
+
 #[tokio::test]
 async fn requests_are_admitted_up_to_the_limit_and_again_after_the_window() {
     let node = Node::start().await;
@@ -70,16 +74,16 @@ async fn requests_are_admitted_up_to_the_limit_and_again_after_the_window() {
     let id = counter("a", rule);
     let mut remaining = Vec::new();
     for _ in 0..5 {
-        remaining.push(limiter.spend(id, rule, PATIENT).await.unwrap().remaining);
+        remaining.push(limiter.spend(id, rule, PATIENT, name).await.unwrap().remaining);
     }
     assert_eq!(remaining, [4, 3, 2, 1, 0]);
-    let Err(Refused::Exceeded { retry_after }) = limiter.spend(id, rule, PATIENT).await else { panic!() };
+    let Err(Refused::Exceeded { retry_after }) = limiter.spend(id, rule, PATIENT, name).await else { panic!() };
     assert!(retry_after <= Duration::from_millis(900), "{retry_after:?}");
     assert!(limiter.try_spend(id, rule).is_none());
     // Another key is another counter.
-    assert!(limiter.spend(counter("b", rule), rule, PATIENT).await.is_ok());
+    assert!(limiter.spend(counter("b", rule), rule, PATIENT, name).await.is_ok());
     let began = std::time::Instant::now();
-    while limiter.spend(id, rule, PATIENT).await.is_err() {
+    while limiter.spend(id, rule, PATIENT, name).await.is_err() {
         assert!(began.elapsed() < PATIENT, "nothing comes back");
         tokio::task::yield_now().await;
     }
@@ -95,7 +99,7 @@ async fn many_who_wait_get_exactly_the_limit() {
         .map(|_| {
             let limiter = node.views.limiter.clone();
             #[allow(clippy::disallowed_methods, reason = "awaited below")]
-            tokio::spawn(async move { limiter.spend(id, rule, PATIENT).await })
+            tokio::spawn(async move { limiter.spend(id, rule, PATIENT, name).await })
         })
         .collect();
     let mut admitted = 0;
@@ -115,7 +119,7 @@ async fn an_idle_node_writes_nothing() {
     node.idle().await;
     let index = node.replica.state().index();
     let rule = rule(5, Duration::from_millis(200));
-    node.views.limiter.spend(counter("a", rule), rule, PATIENT).await.unwrap();
+    node.views.limiter.spend(counter("a", rule), rule, PATIENT, name).await.unwrap();
     node.idle().await;
     let report = node.report().await;
     assert!(report.leases == 0 && report.asks <= 4, "{report:?}");
@@ -131,7 +135,7 @@ async fn without_an_answer_a_request_is_told_so_in_time() {
     let _directory = node.stop().await;
     let rule = rule(5, Duration::from_secs(60));
     let began = std::time::Instant::now();
-    let refused = limiter.spend(counter("a", rule), rule, Duration::from_millis(50)).await;
+    let refused = limiter.spend(counter("a", rule), rule, Duration::from_millis(50), name).await;
     assert_eq!(refused, Err(Refused::Unavailable));
     assert!(began.elapsed() >= Duration::from_millis(50));
 }
@@ -142,7 +146,7 @@ async fn a_restarted_actor_or_node_goes_on_without_the_leases_of_the_one_before(
     let id = counter("a", rule);
     let node = Node::start().await;
     let mut admitted = 0;
-    while node.views.limiter.spend(id, rule, PATIENT).await.is_ok() && admitted < 20 {
+    while node.views.limiter.spend(id, rule, PATIENT, name).await.is_ok() && admitted < 20 {
         admitted += 1;
     }
     let before = node.supervisor.rate_limiter().await;
@@ -150,10 +154,10 @@ async fn a_restarted_actor_or_node_goes_on_without_the_leases_of_the_one_before(
     while node.supervisor.rate_limiter().await.get_id() == before.get_id() {
         tokio::task::yield_now().await;
     }
-    assert!(node.views.limiter.spend(id, rule, PATIENT).await.is_ok());
+    assert!(node.views.limiter.spend(id, rule, PATIENT, name).await.is_ok());
     let node = Node::start_in(node.stop().await).await;
     let mut after = 0;
-    while node.views.limiter.spend(id, rule, PATIENT).await.is_ok() {
+    while node.views.limiter.spend(id, rule, PATIENT, name).await.is_ok() {
         after += 1;
     }
     assert!(after > 40 && after + admitted < 100, "{after}");

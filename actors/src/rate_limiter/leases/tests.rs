@@ -245,9 +245,9 @@ fn there_is_a_bound_to_counters_and_to_those_who_wait() {
     let two = NonZeroUsize::new(2).unwrap();
     let cells = Cells::new(Bounds { counters_max: two, waiters_max: two });
     for key in ["a", "b"] {
-        assert!(cells.cell(counter(key), rule(1), &|| 0).is_some());
+        assert!(cells.cell(counter(key), rule(1), &|| 0, || None).is_some());
     }
-    assert!(cells.cell(counter("c"), rule(1), &|| 0).is_none());
+    assert!(cells.cell(counter("c"), rule(1), &|| 0, || None).is_none());
     let cell = cells.get(&counter("a")).unwrap();
     assert!(cells.begin_wait(&cell) && cells.begin_wait(&cell) && !cells.begin_wait(&cell));
     cells.end_wait(&cell);

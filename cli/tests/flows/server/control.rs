@@ -160,6 +160,33 @@ impl control::control_service_server::ControlService for Cluster {
         Ok(Response::new(control::SetNodeDrainedResponse {}))
     }
 
+    async fn list_rate_limits(
+        &self,
+        request: Request<control::ListRateLimitsRequest>,
+    ) -> Result<Response<control::ListRateLimitsResponse>, Status> {
+        let inner = self.enter("ListRateLimits", &request)?;
+        let request = request.into_inner();
+        let selector = request.selector.unwrap_or_default();
+        let mut found = inner.rate_limits.clone();
+        found.retain(|counter| selects(&selector, counter));
+        let total = found.len() as u64;
+        found.truncate(request.limit as usize);
+        Ok(Response::new(control::ListRateLimitsResponse { rate_limits: found, total, is_partial: false }))
+    }
+
+    async fn reset_rate_limits(
+        &self,
+        request: Request<control::ResetRateLimitsRequest>,
+    ) -> Result<Response<control::ResetRateLimitsResponse>, Status> {
+        let mut inner = self.enter("ResetRateLimits", &request)?;
+        let request = request.into_inner();
+        let selector = request.selector.unwrap_or_default();
+        let before = inner.rate_limits.len();
+        inner.rate_limits.retain(|counter| !request.all && !selects(&selector, counter));
+        let count = (before - inner.rate_limits.len()) as u64;
+        Ok(Response::new(control::ResetRateLimitsResponse { count, index: 7 }))
+    }
+
     async fn remove_node(
         &self,
         request: Request<control::RemoveNodeRequest>,
@@ -261,4 +288,11 @@ fn refuse(field: &str, description: &str) -> Status {
     };
     let status = RpcStatus { code: 3, details: vec![details] };
     Status::with_details(tonic::Code::InvalidArgument, "1 violation", status.encode_to_vec().into())
+}
+
+fn selects(selector: &control::RateLimitSelector, counter: &control::RateLimit) -> bool {
+    let same = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
+    same(&selector.service, &counter.service)
+        && same(&selector.plugin, &counter.plugin)
+        && same(&selector.key, &counter.key)
 }

@@ -28,6 +28,8 @@ pub struct Lease {
     pub light: bool,
     /// The log time from which on it should be returned.
     pub recalled_at: Option<u64>,
+    /// The counter was reset since: what is spent of it counts no more.
+    pub is_forgiven: bool,
 }
 
 impl Lease {
@@ -56,6 +58,17 @@ pub struct Spent {
     pub from: u64,
     /// How many.
     pub tokens: u64,
+}
+
+/// See [`Counter::standing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Tokens that were spent within the last window.
+    pub spent: u64,
+    /// Tokens that nodes hold, and may have spent without having told so.
+    pub held: u64,
+    /// The log time at which some of it comes back by time alone.
+    pub back_at: Option<u64>,
 }
 
 /// A limit's counter.
@@ -126,6 +139,7 @@ impl Counter {
         let lease = &mut self.leases[place];
         let news = spent.min(lease.granted).saturating_sub(lease.reported);
         lease.reported += news;
+        let is_forgiven = lease.is_forgiven;
         let back_at = lease.back_at(self.window).min(now.saturating_add(surely(self.window)));
         let over = done || lease.left() == 0;
         let removed = over.then(|| self.leases.remove(place));
@@ -133,9 +147,31 @@ impl Counter {
             self.used = self.used.saturating_sub(lease.left());
         }
         if news > 0 {
-            self.note(back_at, news);
+            match is_forgiven {
+                true => self.used = self.used.saturating_sub(news),
+                false => self.note(back_at, news),
+            }
         }
         removed
+    }
+
+    /// Forgets what was spent so far, whether it was told or not. What is held stays held until it comes back.
+    pub(super) fn reset(&mut self) {
+        let spent: u64 = self.spent.drain(..).map(|spent| spent.tokens).sum();
+        self.used = self.used.saturating_sub(spent);
+        for lease in &mut self.leases {
+            lease.is_forgiven = true;
+        }
+    }
+
+    /// How it stands at a log time, for showing it.
+    pub fn standing(&self, now: u64) -> Standing {
+        let spent = self.spent.iter().filter(|spent| spent.back_at > now).map(|spent| spent.tokens).sum();
+        let leases = self.leases.iter().filter(|lease| lease.back_at(self.window) > now);
+        let held = leases.clone().map(Lease::left).sum();
+        let leases = leases.map(|lease| lease.back_at(self.window));
+        let spent_back = self.spent.iter().map(|spent| spent.back_at).filter(|at| *at > now);
+        Standing { spent, held, back_at: leases.chain(spent_back).min() }
     }
 
     /// Keeps `tokens` until `back_at` or a little later.

@@ -19,6 +19,7 @@ impl Grants {
                 log_time: self.log_time,
                 last_lease: self.last_lease,
                 askers: self.askers.iter().map(asker).collect(),
+                resets: self.resets,
             })
         });
         limits.into_iter().chain(self.counters.iter().map(|(id, counter)| form::Content::Counter(stored(id, counter))))
@@ -27,6 +28,7 @@ impl Grants {
     pub(in crate::state) fn restore_limits(&mut self, limits: form::Limits) {
         self.log_time = limits.log_time;
         self.last_lease = limits.last_lease;
+        self.resets = limits.resets;
         let asker = |asker: form::Asker| {
             let form::Asker { node, incarnation, sequence, asked_at } = asker;
             (node, Asker { incarnation, sequence, asked_at })
@@ -63,6 +65,7 @@ fn stored(id: &CounterId, counter: &Counter) -> form::Counter {
         given_at: lease.given_at,
         light: lease.light,
         recalled_at: lease.recalled_at,
+        is_forgiven: lease.is_forgiven,
     };
     form::Counter {
         id: id.to_vec(),
@@ -88,6 +91,7 @@ fn restored(counter: form::Counter) -> Counter {
         given_at: lease.given_at,
         light: lease.light,
         recalled_at: lease.recalled_at,
+        is_forgiven: lease.is_forgiven,
     };
     Counter {
         window: counter.window,

@@ -284,6 +284,7 @@ fn size(write: &Write) -> usize {
         Write::Put { object, sealed, .. } => object.encode().len() + sealed.as_ref().map_or(0, Vec::len) + 256,
         Write::PutKey { name, sealed } => name.len() + sealed.len() + 64,
         Write::Delete { .. } | Write::DeleteKey { .. } | Write::TakeKey { .. } => 256,
+        Write::ResetCounters { counters } => 18 * counters.len() + 16,
     }
 }
 

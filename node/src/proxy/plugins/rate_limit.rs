@@ -4,7 +4,7 @@ use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use http::{HeaderName, HeaderValue, header};
 use octelium_actors::{
-    rate_limiter::{Admission, CounterId, Refused, Rule},
+    rate_limiter::{Admission, CounterId, Name, Refused, Rule},
     router::{
         Route,
         plugins::{Action, Key, Plugin, RateLimit, whole_seconds},
@@ -40,7 +40,7 @@ pub(super) fn counter(
     exchange: &Exchange,
     context: &Context<'_>,
     budget: &mut Budget,
-) -> Result<CounterId, Rejection> {
+) -> Result<(CounterId, String), Rejection> {
     let mut key = String::new();
     if let Key::Eval(expression) = &limit.key {
         let failed = |cause: &dyn std::fmt::Display| {
@@ -67,7 +67,7 @@ pub(super) fn counter(
         };
         written.expect("writing to a String can't fail");
     }
-    Ok(CounterId::new(&route.reference.uid, &limit.counter, &key, limit.window))
+    Ok((CounterId::new(&route.reference.uid, &limit.counter, &key, limit.window), key))
 }
 
 /// An IPv4 address, or the /64 of an IPv6 address, of which one subscriber has all.
@@ -92,7 +92,7 @@ pub async fn spend(
     plugins: &[Plugin],
     due: Vec<Due>,
 ) -> Result<(), Rejection> {
-    for Due { index, counter } in due {
+    for Due { index, counter, key } in due {
         let Some(plugin) = plugins.get(index) else { continue };
         let Action::RateLimit(limit) = &plugin.action;
         let result = match limit.is_local {
@@ -102,7 +102,10 @@ pub async fn spend(
                 match proxy.views.limiter.try_spend(counter, rule) {
                     Some(admission) => Ok(admission),
                     // Boxed: few requests wait, and none of the others needs the room.
-                    None => Box::pin(proxy.views.limiter.spend(counter, rule, proxy.rate_limit_wait)).await,
+                    None => {
+                        let name = || Name::new(&route.reference.uid, &limit.counter, &key);
+                        Box::pin(proxy.views.limiter.spend(counter, rule, proxy.rate_limit_wait, name)).await
+                    }
                 }
             }
         };
