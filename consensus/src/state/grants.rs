@@ -216,7 +216,9 @@ impl Grants {
             }
         }
         let free = counter.free();
-        let share = if asking == 1 { free } else { (free / (2 * asking)).max(1) };
+        // Something is left for the others; of the last few tokens only half, as one that nobody holds admits nobody.
+        let last = (free / 2).min(counter.limit / 64);
+        let share = if asking == 1 { free } else { (free / (2 * asking)).max(last).max(1) };
         let tokens = wanted.want.min(share).min(free);
         #[cfg(feature = "planted")]
         let tokens = if self.planted == Some(Planted::Generous) { wanted.want.min(share) } else { tokens };
