@@ -1,8 +1,13 @@
-//! What must hold in every run: each promise in a file of its own, each shown by a test to catch a mistake.
+//! What must hold in every run: each promise in a file of its own, each shown by a test to catch a mistake. `answered`,
+//! `answered_window`, `register` and `revoked` judge real nodes by what their callers saw, the others see into simulated ones.
 
+pub(crate) mod answered;
+pub(crate) mod answered_window;
 mod credited_once;
 mod equal_states;
 mod load_admitted;
+pub(crate) mod register;
+pub(crate) mod revoked;
 mod sequential_client;
 mod spent_of_granted;
 mod window;

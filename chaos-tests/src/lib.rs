@@ -1,7 +1,9 @@
 //! Whole clusters under faults: a seed sets their size, the faults and the load, and the invariants watch.
 //!
 //! [`sim`] runs the code that decides rate limits on many nodes in one process, on simulated clocks and a simulated network;
-//! it reads no clock and no random numbers, so that a seed is all that is needed to see a run again.
+//! it reads no clock and no random numbers, so that a seed is all that is needed to see a run again. [`real`] starts the program itself, several times, and does to it
+//! what happens to programs.
 
 pub mod invariants;
+pub mod real;
 pub mod sim;

@@ -3,7 +3,10 @@
 use std::{ops::Range, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use octelium_chaos_tests::sim::{self, Report};
+use octelium_chaos_tests::{
+    real,
+    sim::{self, Report},
+};
 
 #[derive(Parser)]
 #[command(about = "Runs clusters under faults and tells which promises were broken")]
@@ -16,6 +19,8 @@ struct Cli {
 enum Command {
     /// Strict rate limits on simulated nodes, clocks and networks
     Sim(Sim),
+    /// Real nodes: killed, paused, cut off, with full disks and failing fsync, while callers go on
+    Real(real::Options),
 }
 
 #[derive(Args)]
@@ -37,8 +42,17 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 }
 
 fn main() -> ExitCode {
-    let Command::Sim(arguments) = Cli::parse().command;
-    let seeds = match (arguments.seed, arguments.seeds) {
+    match Cli::parse().command {
+        Command::Sim(arguments) => simulate(&arguments),
+        Command::Real(options) => real::run(&options).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }),
+    }
+}
+
+fn simulate(arguments: &Sim) -> ExitCode {
+    let seeds = match (arguments.seed, arguments.seeds.clone()) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(seeds)) => seeds,
         (None, None) => 0..50,

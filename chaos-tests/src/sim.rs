@@ -21,7 +21,7 @@ use octelium_consensus::{Ask, Reign, state::grants};
 use crate::invariants::{Admitted, Invariants};
 use event::{Event, Scheduled};
 use node::Node;
-use random::Random;
+pub(crate) use random::Random;
 
 /// The events of a run, if nothing else is said.
 pub const STEPS: u64 = 20_000;

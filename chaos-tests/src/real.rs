@@ -1,0 +1,177 @@
+//! Nodes as real processes under real faults: callers go on meanwhile, and afterwards it is judged what they saw.
+
+mod client;
+mod faults;
+mod history;
+mod load;
+mod network;
+mod nodes;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::time::Instant;
+
+use self::{history::History, load::World, network::Network, nodes::Nodes};
+use crate::sim::Random;
+
+/// So long all is quiet at the end, and then every node is asked.
+const QUIET: Duration = Duration::from_secs(2);
+/// After the last fault all nodes are as far as the others within this time.
+const EQUAL_WITHIN: Duration = Duration::from_secs(30);
+
+/// What is run.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// How long faults are made, in minutes
+    #[arg(long, default_value_t = 3.0, value_parser = minutes)]
+    minutes: f64,
+    /// Nodes of the cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=7))]
+    nodes: u8,
+    /// Decides which faults come when; default: another one each time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The program of a node [default: octelium-node beside this program]
+    #[arg(long, value_name = "FILE")]
+    node_binary: Option<PathBuf>,
+    /// All nodes on loopback, without namespaces: the network isn't cut
+    #[arg(long)]
+    loopback: bool,
+    /// Keep logs and data also when nothing was broken
+    #[arg(long)]
+    keep: bool,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    match minutes > 0.0 && minutes <= 1_440.0 {
+        true => Ok(minutes),
+        false => Err("it is not between 0 and 1440".to_owned()),
+    }
+}
+
+/// Runs it; success if nothing was broken.
+///
+/// # Errors
+/// If the run itself can't be made.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok(); // it is there already, if not
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = run_here(options) => done,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                bail!("interrupted; what was made is removed")
+            }
+        }
+    })
+}
+
+async fn run_here(options: &Options) -> Result<ExitCode> {
+    let program = match &options.node_binary {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()?.with_file_name("octelium-node"),
+    };
+    if !program.exists() {
+        bail!(
+            "there is no {}: build it with `cargo build -p octelium-node`, or say where it is with --node-binary",
+            program.display()
+        );
+    }
+    let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 % 1_000_000);
+    let directory = std::env::temp_dir().join(format!("octelium-chaos-{}", std::process::id()));
+    fs::create_dir_all(&directory)?;
+    let count = usize::from(options.nodes);
+    let network = Network::make(count, !options.loopback)?;
+    let mut nodes = Nodes::new(network, program.canonicalize()?, directory.clone(), count);
+    if let Err(error) = nodes.mount(count - 1) {
+        println!("no disk of its own for a node: {error:#}");
+    }
+    let result = in_directory(options, &mut nodes, &directory, seed).await;
+    drop(nodes);
+    let is_kept = options.keep || !matches!(result, Ok(0));
+    if is_kept {
+        println!("logs: {}", directory.display());
+    } else {
+        fs::remove_dir_all(&directory)?;
+    }
+    match result? {
+        0 => Ok(ExitCode::SUCCESS),
+        _ => {
+            println!(
+                "to run the same faults again: cargo run -p octelium-chaos-tests -- real --seed {seed} --nodes {count} --minutes {}",
+                options.minutes
+            );
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// How many promises were broken.
+async fn in_directory(options: &Options, nodes: &mut Nodes, directory: &Path, seed: u64) -> Result<usize> {
+    let count = nodes.len();
+    nodes.start(0, None, &[])?;
+    nodes.ready(0).await?;
+    for node in 1..count {
+        let invitation = nodes.invitation().await?;
+        nodes.start(node, Some(&invitation), &[])?;
+        nodes.ready(node).await?;
+    }
+    let history = Arc::new(History::new(load::REGISTERS));
+    let addresses = (0..count).map(|node| nodes.network.address(node)).collect();
+    let (ca, token) = (nodes.data(0).join("ca.pem"), fs::read_to_string(nodes.data(0).join("root.token"))?);
+    let world = World::new(history.clone(), addresses, ca, token);
+    world.prepare().await.context("making the resources")?;
+    if nodes.healed(EQUAL_WITHIN, 0.0).await.is_none() {
+        bail!("the nodes don't become one cluster");
+    }
+    let tools = faults::Tools::find(nodes);
+    println!("{count} nodes, seed {seed}, {} minutes", options.minutes);
+    for missing in &tools.missing {
+        println!("left out: {missing}");
+    }
+    let mut callers = world.begin(seed);
+    let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
+    let counts = faults::make(nodes, &history, &tools, &mut Random::new(seed), until).await?;
+
+    tokio::time::sleep(QUIET).await;
+    callers.shutdown().await;
+    if nodes.healed(EQUAL_WITHIN, 0.0).await.is_none() {
+        history.inner.lock().broken.push("heal: at the end the nodes don't agree on the state".to_owned());
+    }
+    for node in 0..count {
+        for register in 0..load::REGISTERS {
+            if !world.read(node, register).await {
+                let sentence = format!("heal: at the end node {node} doesn't answer");
+                history.inner.lock().broken.push(sentence);
+            }
+        }
+    }
+    let broken = history.judge(load::LIMIT, load::WINDOW, nodes::VIEW_AGE_MAX);
+    let faults: Vec<_> = counts.iter().map(|(fault, count)| format!("{count} × {fault}")).collect();
+    println!("\n{:<42}{}", "faults", faults.join(", "));
+    let mut summary = history.summary(load::LIMIT, load::WINDOW);
+    summary.push(("leaders of node 0's log", leaders(nodes).await));
+    for (what, found) in summary {
+        println!("{what:<42}{found}");
+    }
+    for sentence in &broken {
+        println!("BROKEN  {sentence}");
+    }
+    println!("{}", if broken.is_empty() { "nothing was broken" } else { "promises were broken" });
+    fs::write(directory.join("history.txt"), history.text())?;
+    Ok(broken.len())
+}
+
+async fn leaders(nodes: &Nodes) -> String {
+    let said = nodes.said(0).await.unwrap_or_default();
+    format!("term {}", said.value("octelium_raft_term"))
+}
