@@ -131,10 +131,8 @@ impl Actor for RateLimiterActor {
                 state.alarm = None;
                 state.tick(&myself);
             }
-            Msg::Asked { sequence, applied: true } => {
-                state.absorb();
-                debug_assert!(state.leases.in_flight() <= Some(sequence), "asks are sent one after the other");
-            }
+            // It may have been given up meanwhile; what it led to is in the state all the same.
+            Msg::Asked { applied: true, .. } => drop(state.absorb()),
             Msg::Asked { sequence, applied: false } => {
                 state.leases.failed(sequence);
                 state.not_before = boot_time_ns() + nanos(AGAIN_AFTER);
