@@ -202,7 +202,9 @@ impl Node {
             None => None,
             Some(address) => {
                 let server = metrics::server::Server::start(address, sources).await;
-                Some(server.with_context(|| format!("metricsListen: listening on {address}"))?)
+                let server = server.with_context(|| format!("metricsListen: listening on {address}"))?;
+                tracing::info!(address = %server.address, "metrics and health are told");
+                Some(server)
             }
         };
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]

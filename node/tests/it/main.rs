@@ -25,6 +25,7 @@ mod policy;
 mod process;
 mod rate_limit;
 mod revocation;
+mod rolling;
 mod routing;
 mod sdk;
 mod secretless;

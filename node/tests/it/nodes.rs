@@ -25,19 +25,19 @@ use crate::support::{
 const ALONE: &[&str] = &["--cluster-listen", "127.0.0.1:0", "--voter-grace", "3s"];
 
 /// A node and what outlives it.
-struct Member {
+pub struct Member {
     directory: TempDir,
-    process: Option<Process>,
+    pub process: Option<Process>,
 }
 
 impl Member {
-    async fn start(more: &[&str]) -> Self {
+    pub async fn start(more: &[&str]) -> Self {
         let mut this = Self { directory: tempfile::tempdir().unwrap(), process: None };
         this.restart(more).await;
         this
     }
 
-    async fn restart(&mut self, more: &[&str]) {
+    pub async fn restart(&mut self, more: &[&str]) {
         let arguments = [ALONE, more].concat();
         let process = Process::start(self.directory.path(), &arguments, &[]).await;
         self.process = Some(process.unwrap_or_else(|exit| panic!("{exit:?}")));
@@ -47,25 +47,25 @@ impl Member {
         self.directory.path().join("data")
     }
 
-    async fn invitation(&self, ttl: &str) -> String {
+    pub async fn invitation(&self, ttl: &str) -> String {
         let exit = run(&["token", "create", "--data-dir", self.data().to_str().unwrap(), "--ttl", ttl]).await;
         assert_eq!(exit.code, Some(0), "{exit:?}");
         exit.out.trim().to_owned()
     }
 
     /// Its node id.
-    fn id(&self) -> String {
+    pub fn id(&self) -> String {
         let text = fs::read(self.data().join("cluster/membership.json")).unwrap();
         let membership: serde_json::Value = serde_json::from_slice(&text).unwrap();
         membership["nodeId"].as_str().unwrap().to_owned()
     }
 
-    fn process(&self) -> &Process {
+    pub fn process(&self) -> &Process {
         self.process.as_ref().unwrap()
     }
 
     /// The root User at this node, by the founder's token.
-    async fn api(&self, founder: &Self) -> Api {
+    pub async fn api(&self, founder: &Self) -> Api {
         let token = fs::read_to_string(founder.data().join("root.token")).unwrap();
         let anonymous =
             Api::anonymous(self.process().https, &self.process().ca_file(), &format!("octelium-api.{DOMAIN}"));
@@ -79,7 +79,7 @@ async fn nodes(api: &Api) -> Nodes {
 }
 
 /// Waits until so many vote, this node says.
-async fn voters(api: &Api, wanted: usize) -> Nodes {
+pub async fn voters(api: &Api, wanted: usize) -> Nodes {
     until("the voters", async || {
         let nodes = nodes(api).await;
         let voters = nodes.nodes.iter().filter(|node| node.role() != Role::Learner && node.is_reachable).count();

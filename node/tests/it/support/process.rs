@@ -16,6 +16,8 @@ pub struct Process {
     child: Child,
     pub http: SocketAddr,
     pub https: SocketAddr,
+    /// Where metrics and health are told, if they are.
+    pub metrics: Option<SocketAddr>,
     pub data_dir: PathBuf,
     errors: PathBuf,
 }
@@ -75,14 +77,16 @@ impl Process {
         let started = until("the node to serve", async || {
             let text = fs::read_to_string(&errors).unwrap();
             if let Some(line) = text.lines().find(|line| line.contains(" ready ")) {
-                return Some(Ok((address(line, "is_tls: false"), address(line, "is_tls: true"))));
+                let metrics = text.lines().find(|line| line.contains("metrics and health are told"));
+                let metrics = metrics.map(last_address);
+                return Some(Ok((address(line, "is_tls: false"), address(line, "is_tls: true"), metrics)));
             }
             let ended = child.try_wait().unwrap()?;
             let errors = fs::read_to_string(&errors).unwrap();
             Some(Err(Exit { code: ended.code(), out: String::new(), errors }))
         });
-        let (http, https) = started.await?;
-        Ok(Self { child, http, https, data_dir, errors })
+        let (http, https, metrics) = started.await?;
+        Ok(Self { child, http, https, metrics, data_dir, errors })
     }
 
     /// As the system numbers it.
@@ -125,8 +129,11 @@ impl Process {
 /// The address in `Listen { address: 127.0.0.1:1, is_tls: true }`.
 fn address(line: &str, after: &str) -> SocketAddr {
     // Colours may stand between the words.
-    let before = &line[..line.find(after).unwrap_or_else(|| panic!("{line}"))];
-    let start = before.rfind("127.0.0.1:").unwrap_or_else(|| panic!("{line}"));
-    let text: String = before[start..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
-    text.parse().unwrap_or_else(|_| panic!("{line}"))
+    last_address(&line[..line.find(after).unwrap_or_else(|| panic!("{line}"))])
+}
+
+fn last_address(text: &str) -> SocketAddr {
+    let start = text.rfind("127.0.0.1:").unwrap_or_else(|| panic!("{text}"));
+    let found: String = text[start..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+    found.parse().unwrap_or_else(|_| panic!("{text}"))
 }
