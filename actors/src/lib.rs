@@ -1,5 +1,6 @@
 //! Owners of changing state. Each follows the replicated state and publishes a view that requests read without waiting.
 
+pub mod membership;
 pub mod plans;
 pub mod policies;
 pub mod rate_limiter;
@@ -30,6 +31,8 @@ pub struct Views {
     pub sessions: Arc<sessions::Sessions>,
     /// Tokens of strict rate limits. No view of the log: what is spent here was granted before.
     pub limiter: rate_limiter::Limiter,
+    /// What other nodes say of themselves. Hints: nothing is decided by them.
+    pub peers: Arc<membership::Peers>,
 }
 
 impl Views {
@@ -39,6 +42,7 @@ impl Views {
             routes: Arc::new(view::View::new(router::Routes::empty(domain))),
             sessions: Arc::new(sessions::Sessions::default()),
             limiter: rate_limiter::Limiter::default(),
+            peers: Arc::default(),
         }
     }
 

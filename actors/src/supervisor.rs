@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `router` | at once, from the replicated state | 10 failures in 60 s | the node exits with the reason |
 //! | `sessions` | the same | the same | the same |
+//! | `membership` | the same, as a new start of gossip; only in a cluster of several nodes | the same | the same |
 //! | `rate_limiter` | the same, without the leases of the one before | the same | the same |
 //!
 //! While an actor restarts, its last view stays in force; a view that is too old is the request path's concern.
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     StateFeed, Views,
+    membership::{self, MembershipActor},
     policies::Library,
     rate_limiter::actor::{self as rate_limiter, RateLimiterActor},
     router::{self, RouterActor},
@@ -55,6 +57,17 @@ impl Supervisor {
         };
         let (actor, _) = Actor::spawn(None, SupervisorActor, args).await?;
         Ok(Self { actor, gave_up })
+    }
+
+    /// Starts gossip with other nodes.
+    ///
+    /// # Errors
+    /// If it can't start.
+    pub async fn gossip(&self, args: membership::Args) -> Result<(), String> {
+        match self.actor.call(|reply| Msg::Gossip(Box::new(args), reply), Some(Duration::from_secs(30))).await {
+            Ok(CallResult::Success(started)) => started,
+            _ => Err("the supervisor doesn't answer".to_owned()),
+        }
     }
 
     /// Resolves with the reason if the actors can't be kept running.
@@ -146,6 +159,7 @@ pub(crate) fn follow<M: ractor::Message>(
 struct SupervisorActor;
 
 enum Msg {
+    Gossip(Box<membership::Args>, RpcReplyPort<Result<(), String>>),
     Router(RpcReplyPort<ActorRef<router::Msg>>),
     #[cfg(test)]
     Sessions(RpcReplyPort<ActorRef<sessions::Msg>>),
@@ -165,6 +179,7 @@ struct State {
     router: ActorRef<router::Msg>,
     sessions: ActorRef<sessions::Msg>,
     rate_limiter: ActorRef<rate_limiter::Msg>,
+    membership: Option<(membership::Args, ActorRef<membership::Msg>)>,
     failures: VecDeque<Instant>,
 }
 
@@ -178,11 +193,16 @@ impl Actor for SupervisorActor {
         let (sessions, _) = Actor::spawn_linked(None, SessionsActor, args.sessions.clone(), myself.get_cell()).await?;
         let (rate_limiter, _) =
             Actor::spawn_linked(None, RateLimiterActor, args.rate_limiter.clone(), myself.get_cell()).await?;
-        Ok(State { args, router, sessions, rate_limiter, failures: VecDeque::new() })
+        Ok(State { args, router, sessions, rate_limiter, membership: None, failures: VecDeque::new() })
     }
 
-    async fn handle(&self, _: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, myself: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match msg {
+            Msg::Gossip(args, reply) => {
+                let started = Actor::spawn_linked(None, MembershipActor, (*args).clone(), myself.get_cell()).await;
+                let started = started.map(|(membership, _)| state.membership = Some((*args, membership)));
+                reply.send(started.map_err(|error| error.to_string())).ok(); // the caller may have stopped waiting
+            }
             Msg::Router(reply) => drop(reply.send(state.router.clone())),
             #[cfg(test)]
             Msg::Sessions(reply) => drop(reply.send(state.sessions.clone())),
@@ -227,6 +247,13 @@ impl Actor for SupervisorActor {
             Actor::spawn_linked(None, RateLimiterActor, state.args.rate_limiter.clone(), myself.get_cell())
                 .await
                 .map(|(rate_limiter, _)| state.rate_limiter = rate_limiter)
+        } else if let Some((args, membership)) = &mut state.membership
+            && cell.get_id() == membership.get_id()
+        {
+            tracing::error!(reason, "gossip failed and is restarted");
+            Actor::spawn_linked(None, MembershipActor, args.clone(), myself.get_cell())
+                .await
+                .map(|(restarted, _)| *membership = restarted)
         } else {
             return Ok(());
         };
