@@ -197,7 +197,7 @@ impl Actor for MembershipActor {
             })
             .await;
         state.publish(heard);
-        if state.looks % CALL_EVERY == 0 {
+        if state.looks.is_multiple_of(CALL_EVERY) {
             state.call(&facts.members).await?;
         }
         state.looks += 1;

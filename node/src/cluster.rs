@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod door;
 pub mod files;
+pub mod gossip;
 pub mod join;
 pub mod link;
 pub mod server;
@@ -14,21 +15,24 @@ pub mod token;
 mod wiped;
 
 use std::{
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use octelium_actors::membership;
 use octelium_consensus::{Options, Peers, Recovered, Replica, Start};
 use octelium_control::Control;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use self::{authority::Identity, door::Door, join::Joins, link::TlsLink, server::Server};
 use crate::{
     config::{Clustered, Config},
     node::{make_directory, write},
+    telemetry::metrics::Sources,
 };
 
 /// A certificate is made anew at each start, and this often: it is good for a month.
@@ -41,6 +45,7 @@ pub struct Entering {
     settings: Clustered,
     data_dir: PathBuf,
     listener: TcpListener,
+    datagrams: UdpSocket,
     address: String,
     link: TlsLink,
     identity: Option<Identity>,
@@ -58,7 +63,15 @@ pub struct Membership {
     has_joined: bool,
     /// When the certificate was made.
     renewed: Mutex<tokio::time::Instant>,
+    gossip: Gossip,
     _door: Door,
+}
+
+/// What gossip begins with.
+struct Gossip {
+    cluster: Uuid,
+    datagrams: UdpSocket,
+    seeds: Vec<String>,
 }
 
 impl Entering {
@@ -70,6 +83,7 @@ impl Entering {
         let Some(settings) = config.cluster.clone() else { return Ok(None) };
         let listener = TcpListener::bind(settings.listen)
             .with_context(|| format!("clusterListen: listening on {}", settings.listen))?;
+        let datagrams = gossip::bind(listener.local_addr()?)?;
         let address = settings.address.clone().map_or_else(|| listener.local_addr().map(|at| at.to_string()), Ok)?;
         let data_dir = config.data_dir.clone();
         let raft = data_dir.join("raft");
@@ -103,7 +117,7 @@ impl Entering {
         if let Some(identity) = &identity {
             link.open(identity)?;
         }
-        Ok(Some(Self { settings, data_dir, listener, address, link, identity, start }))
+        Ok(Some(Self { settings, data_dir, listener, datagrams, address, link, identity, start }))
     }
 
     /// Whether this node came to a cluster that was there.
@@ -155,6 +169,8 @@ impl Entering {
         replica.add_member(node, &self.address).await.context("telling the cluster where this node is")?;
         let joins = || Joins { control: control.clone(), key_file: self.data_dir.join("sealing.key") };
         server.take_in(joins());
+        let cluster = identity.cluster;
+        control.renew_gossip_keys().await?;
         let door = door::open(&self.data_dir, joins(), Arc::new(identity), self.address.clone())?;
         Ok(Membership {
             address: self.address,
@@ -163,12 +179,21 @@ impl Entering {
             data_dir: self.data_dir,
             has_joined,
             renewed: Mutex::new(tokio::time::Instant::now()),
+            gossip: Gossip { cluster, datagrams: self.datagrams, seeds: self.settings.gossip_seeds },
             _door: door,
         })
     }
 }
 
 impl Membership {
+    /// What the node's gossip needs.
+    ///
+    /// # Errors
+    /// If the number of this start can't be kept, or the own address isn't known.
+    pub async fn gossip(&self, control: &Control, sources: Sources) -> Result<membership::Args> {
+        gossip::arguments(self, control, sources).await
+    }
+
     /// Makes the certificate anew if it is time.
     ///
     /// # Errors

@@ -153,6 +153,10 @@ pub struct Settings {
     /// Where other nodes reach this one: `HOST:PORT` [default: clusterListen]
     #[arg(long, env = "OCTELIUM_NODE_CLUSTER_ADDRESS", value_name = "ADDRESS")]
     pub cluster_address: Option<String>,
+    /// Where to look for other nodes beside those that are known: `HOST:PORT` of their clusterListen, or names of many (a headless
+    /// Service of Kubernetes), several by commas
+    #[arg(long, env = "OCTELIUM_NODE_GOSSIP_SEEDS", value_delimiter = ',', value_name = "ADDRESS")]
+    pub gossip_seeds: Option<Vec<String>>,
     /// Join a cluster: `TOKEN@HOST:PORT`, as `octelium-node token create` prints it; a member needs it no more
     #[arg(long, env = "OCTELIUM_NODE_JOIN", value_name = "TOKEN@HOST:PORT", hide_env_values = true)]
     pub join: Option<Secret>,
@@ -178,6 +182,9 @@ pub struct Settings {
 
 /// Less would refuse requests for a hiccup.
 const VIEW_AGE_LEAST: Duration = Duration::from_secs(2);
+
+/// More places to look for other nodes are a mistake.
+const SEEDS_MAX: usize = 32;
 
 /// A setting that is shown nowhere.
 #[derive(Clone, Deserialize)]
@@ -207,6 +214,7 @@ pub struct Clustered {
     pub address: Option<String>,
     pub voters_max: usize,
     pub voter_grace: Duration,
+    pub gossip_seeds: Vec<String>,
     pub join: Option<Arc<Invitation>>,
 }
 
@@ -312,6 +320,7 @@ impl Settings {
             event_stream_idle_timeout,
             cluster_listen,
             cluster_address,
+            gossip_seeds,
             join,
             voters_max,
             voter_grace,
@@ -433,6 +442,7 @@ impl Settings {
             join: self.join,
             voters_max: self.voters_max,
             voter_grace: self.voter_grace,
+            gossip_seeds: self.gossip_seeds,
         };
         let cluster = cluster.check()?;
         let http2 = Http2 {
@@ -557,6 +567,7 @@ struct Cluster {
     join: Option<Secret>,
     voters_max: Option<usize>,
     voter_grace: Option<String>,
+    gossip_seeds: Option<Vec<String>>,
 }
 
 impl Cluster {
@@ -567,6 +578,7 @@ impl Cluster {
                 ("join", self.join.is_some()),
                 ("votersMax", self.voters_max.is_some()),
                 ("voterGrace", self.voter_grace.is_some()),
+                ("gossipSeeds", self.gossip_seeds.is_some()),
             ];
             match others.iter().find(|(_, is_set)| *is_set) {
                 Some((name, _)) => {
@@ -578,11 +590,7 @@ impl Cluster {
         let listen: SocketAddr =
             listen.parse().map_err(|_| anyhow!("clusterListen: `{listen}` must be ADDRESS:PORT, like 0.0.0.0:7443"))?;
         if let Some(address) = &self.address {
-            let is_address = address.len() <= 300
-                && address
-                    .rsplit_once(':')
-                    .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
-            if !is_address {
+            if !is_host_and_port(address) {
                 bail!("clusterAddress: `{address}` must be HOST:PORT, like node-1.example.com:7443");
             }
         } else if listen.ip().is_unspecified() {
@@ -595,9 +603,21 @@ impl Cluster {
         }
         let mut voter_grace = Duration::from_secs(60);
         set_duration(&mut voter_grace, "voterGrace", self.voter_grace)?;
+        let gossip_seeds = self.gossip_seeds.unwrap_or_default();
+        if let Some(wrong) = gossip_seeds.iter().find(|seed| !is_host_and_port(seed)) {
+            bail!("gossipSeeds: `{wrong}` must be HOST:PORT, like nodes.example.com:7443");
+        }
+        if gossip_seeds.len() > SEEDS_MAX {
+            bail!("gossipSeeds: {} are more than {SEEDS_MAX}", gossip_seeds.len());
+        }
         let join = self.join.map(|join| join.0.parse().map(Arc::new)).transpose()?;
-        Ok(Some(Clustered { listen, address: self.address, voters_max, voter_grace, join }))
+        Ok(Some(Clustered { listen, address: self.address, voters_max, voter_grace, gossip_seeds, join }))
     }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    text.len() <= 300 && text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 fn parse_resolve(text: &str) -> Result<(String, SocketAddr)> {
@@ -689,6 +709,8 @@ mod tests {
             ("domain: example.com\nclusterListen: ':1'", "clusterListen: `:1` must be ADDRESS:PORT"),
             ("domain: example.com\nclusterListen: 0.0.0.0:1", "clusterAddress: say where"),
             ("domain: example.com\nclusterListen: 127.0.0.1:1\nclusterAddress: a", "clusterAddress: `a` must be"),
+            ("domain: example.com\nclusterListen: 127.0.0.1:1\ngossipSeeds: [a]", "gossipSeeds: `a` must be HOST:PORT"),
+            ("domain: example.com\ngossipSeeds: ['a:1']", "gossipSeeds: it needs clusterListen"),
             ("domain: example.com\nclusterListen: 127.0.0.1:1\nvotersMax: 4", "votersMax: 4 is even"),
             ("domain: example.com\nclusterListen: 127.0.0.1:1\njoin: a@b:1", "join: the token can't be used"),
             ("domain: example.com\nmetricsListen: ':9464'", "metricsListen: `:9464` must be ADDRESS:PORT"),

@@ -130,7 +130,9 @@ fn in_runtime(filter: &str, main: impl Future<Output = Result<()>>) -> Result<()
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok(); // fails only if it is installed already
     tracing_subscriber::fmt()
         // Raft tells much that only its authors can use, h2 a line for each fault of a peer; who wants it names it in the filter.
-        .with_env_filter(tracing_subscriber::EnvFilter::try_new(format!("openraft=error,h2=error,{filter}"))?)
+        .with_env_filter(tracing_subscriber::EnvFilter::try_new(format!(
+            "openraft=error,h2=error,chitchat=error,{filter}"
+        ))?)
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();

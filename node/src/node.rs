@@ -82,6 +82,11 @@ async fn sweep(control: Control, membership: Option<Arc<Membership>>, replica: R
                 Ok(removed) => tracing::info!(removed, "expired Sessions and Credentials were removed"),
                 Err(error) => tracing::warn!(%error, "what has expired can't be removed now"),
             }
+            if membership.is_some()
+                && let Err(error) = control.renew_gossip_keys().await
+            {
+                tracing::warn!(%error, "the keys of gossip can't be made anew now");
+            }
         }
         if let Some(Err(error)) = membership.as_ref().map(|membership| membership.renew(&control, replica.node_id())) {
             tracing::error!(error = %format!("{error:#}"), "this node's certificate can't be made anew");
@@ -196,6 +201,10 @@ impl Node {
             let doors = sockets.remove(0).into_iter().map(Taken::open);
             let doors = doors.collect::<std::io::Result<Vec<_>>>().context("listening")?;
             workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
+        }
+        if let Some(membership) = &membership {
+            let args = membership.gossip(&control, sources.clone()).await?;
+            supervisor.gossip(args).await.map_err(|reason| anyhow!("gossip doesn't start: {reason}"))?;
         }
         // Last: whoever is told that this node is ready finds its doors open.
         let metrics = match config.metrics_listen {

@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("api", &[]),
     // Runs whole processes and links none of them.
     ("bench", &[]),
-    ("chaos-tests", &["actors", "consensus"]),
+    ("chaos-tests", &["actors", "api", "consensus"]),
     ("cli", &["api"]),
     ("consensus", &["api"]),
     ("node", &["actors", "api", "consensus", "control", "http1", "http2", "policy"]),

@@ -83,11 +83,10 @@ async fn nodes_find_each_other_and_notice_who_goes_and_who_comes_back() {
 }
 
 #[tokio::test]
-async fn strangers_garbage_and_replays_change_nothing() {
+async fn strangers_and_garbage_change_nothing() {
     let first = Node::start(1, 10, None, &[], 1).await;
     let known = [first.args.advertised];
     let stranger = Node::start(9, 10, None, &known, 2).await;
-    // All that is sent to a second node passes here, and is sent three times.
     let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = first.args.advertised;
     let stopped = Arc::new(std::sync::atomic::AtomicBool::new(false));

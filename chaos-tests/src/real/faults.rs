@@ -32,6 +32,8 @@ pub enum Fault {
     Pause,
     /// Other nodes aren't heard, or don't hear it.
     Cut(Cut),
+    /// No gossip reaches or leaves it.
+    NoGossip,
     /// `SIGTERM`, and a start.
     Restart,
     /// There is no room on its disk.
@@ -50,6 +52,7 @@ impl fmt::Display for Fault {
             Self::Cut(Cut::Both) => "cut off",
             Self::Cut(Cut::Deaf) => "deaf",
             Self::Cut(Cut::Mute) => "mute",
+            Self::NoGossip => "no gossip",
             Self::Restart => "orderly restart",
             Self::DiskFull => "disk full",
             Self::Fsync => "fsync fails",
@@ -77,7 +80,7 @@ impl Tools {
             false => missing
                 .push(format!("{} ({needs})", some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))),
         };
-        let cuts = [Fault::Cut(Cut::Both), Fault::Cut(Cut::Deaf), Fault::Cut(Cut::Mute)];
+        let cuts = [Fault::Cut(Cut::Both), Fault::Cut(Cut::Deaf), Fault::Cut(Cut::Mute), Fault::NoGossip];
         add(nodes.network.can_cut(), &cuts, "it needs network namespaces, veth and iptables");
         add((0..nodes.len()).any(|node| nodes.has_disk(node)), &[Fault::DiskFull], "it needs the right to mount");
         add(fiu.is_some(), &[Fault::Fsync], "it needs fiu-utils");
@@ -177,6 +180,12 @@ async fn one(
         }
         Fault::Cut(cut) => {
             nodes.network.cut(node, cut)?;
+            sleep(a_while).await;
+            nodes.network.mend(node)?;
+            return Ok(false);
+        }
+        Fault::NoGossip => {
+            nodes.network.cut_gossip(node)?;
             sleep(a_while).await;
             nodes.network.mend(node)?;
             return Ok(false);

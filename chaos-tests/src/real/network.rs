@@ -92,7 +92,16 @@ impl Network {
         Ok(())
     }
 
-    /// Ends what [`Self::cut`] did.
+    /// Lets a node hear and be heard, but for gossip.
+    ///
+    /// # Errors
+    /// If the rules can't be made.
+    pub fn cut_gossip(&self, node: usize) -> Result<()> {
+        self.rule(node, &["-A", "INPUT", "-p", "udp", "-j", "DROP"])?;
+        self.rule(node, &["-A", "OUTPUT", "-p", "udp", "-j", "DROP"])
+    }
+
+    /// Ends what [`Self::cut`] and [`Self::cut_gossip`] did.
     ///
     /// # Errors
     /// If the rules can't be removed.

@@ -17,7 +17,7 @@ use crate::{
 
 /// `--watch` asks this often.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-const COLUMNS: [&str; 9] = ["Node", "Address", "Role", "Health", "Log", "Lag", "Applied", "Version", "Up"];
+const COLUMNS: [&str; 10] = ["Node", "Address", "Role", "Health", "Gossip", "Log", "Lag", "Applied", "Version", "Up"];
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -128,7 +128,7 @@ fn essence(nodes: &Nodes) -> String {
     let parts = nodes
         .nodes
         .iter()
-        .map(|node| format!("{} {} {} {} {}\n", node.id, node.address, role(node), health(node), node.version));
+        .map(|node| format!("{} {} {} {} {}\n", node.id, node.address, role(node), health(node), gossip(node)));
     parts.collect()
 }
 
@@ -146,6 +146,7 @@ fn cells(node: &Node) -> Vec<String> {
         node.address.clone(),
         role(node).to_owned(),
         health(node),
+        gossip(node).to_owned(),
         node.log_index.to_string(),
         node.lag.to_string(),
         of_reachable(node.applied_index.to_string()),
@@ -173,6 +174,16 @@ fn health(node: &Node) -> String {
     }
 }
 
+/// What gossip says; nothing of the node that was asked.
+fn gossip(node: &Node) -> &'static str {
+    match (node.is_heard, node.is_ready) {
+        (None, _) => "",
+        (Some(false), _) => "silent",
+        (Some(true), false) => "not ready",
+        (Some(true), true) => "ready",
+    }
+}
+
 fn document(nodes: &Nodes) -> Value {
     let nodes = nodes.nodes.iter().map(|node| {
         json!({
@@ -187,6 +198,9 @@ fn document(nodes: &Nodes) -> Value {
             "appliedIndex": node.applied_index,
             "version": node.version,
             "upSeconds": node.up_seconds,
+            "isHeard": node.is_heard,
+            "isReady": node.is_ready,
+            "load": node.load,
         })
     });
     json!({ "nodes": nodes.collect::<Vec<_>>() })

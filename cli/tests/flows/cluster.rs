@@ -18,11 +18,12 @@ fn server() -> Server {
         ..Node::default()
     };
     server.put_node(node("00000000000000a1", Role::Leader));
-    server.put_node(node("00000000000000b2", Role::Voter));
+    server.put_node(Node { is_heard: Some(true), is_ready: true, ..node("00000000000000b2", Role::Voter) });
     let gone = Node {
         is_reachable: false,
         silent_milliseconds: Some(65_000),
         lag: 7,
+        is_heard: Some(false),
         ..node("00000000000000b3", Role::Learner)
     };
     server.put_node(gone);
@@ -33,7 +34,9 @@ fn server() -> Server {
 fn the_nodes_are_shown_to_people_and_programs() {
     let server = server();
     let text = server.run(&["cluster", "status"]).out;
-    for part in ["NODE", "00000000000000a1", "leader", "ok", "silent for 65s", "learner", "90s"] {
+    for part in
+        ["NODE", "00000000000000a1", "leader", "ok", "silent for 65s", "learner", "90s", "GOSSIP", "ready", "silent "]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     let json: Value = serde_json::from_str(&server.run(&["cluster", "status", "-o", "json"]).out).unwrap();

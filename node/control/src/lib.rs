@@ -11,6 +11,7 @@ mod clock;
 mod control_service;
 mod core_service;
 mod draft;
+pub mod gossip_keys;
 mod grpc;
 mod list;
 mod lock;

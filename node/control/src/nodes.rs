@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use octelium_actors::membership::Peer;
 use octelium_api::control::{Cluster, Node, node::Role};
 use octelium_consensus::{Member, Status, Write, drained_key};
 use subtle::ConstantTimeEq;
@@ -122,12 +123,17 @@ impl Control {
 /// The nodes of the cluster.
 pub(crate) async fn cluster(inner: &Inner) -> Cluster {
     let statuses = inner.store.replica.statuses().await;
-    let mut nodes: Vec<Node> = statuses.into_iter().map(|(member, status)| node(member, status)).collect();
+    let peers = inner.store.views.peers.all();
+    let told = statuses.into_iter().map(|(member, status)| {
+        let peer = peers.get(&member.id);
+        node(member, status, peer)
+    });
+    let mut nodes: Vec<Node> = told.collect();
     nodes.sort_by(|a, b| a.id.cmp(&b.id));
     Cluster { nodes }
 }
 
-fn node(member: Member, status: Option<Status>) -> Node {
+fn node(member: Member, status: Option<Status>, peer: Option<&Peer>) -> Node {
     let role = match &member {
         Member { is_leader: true, .. } => Role::Leader,
         Member { is_voter: true, .. } => Role::Voter,
@@ -147,6 +153,9 @@ fn node(member: Member, status: Option<Status>) -> Node {
         version: status.version,
         applied_index: status.applied,
         up_seconds: status.up.as_secs(),
+        is_heard: peer.map(|peer| peer.is_live),
+        is_ready: peer.is_some_and(|peer| peer.is_live && peer.is_ready),
+        load: peer.map_or(0, |peer| peer.load),
     }
 }
 

@@ -13,6 +13,7 @@ mod cors;
 mod direct;
 mod documents;
 mod examples;
+mod gossip;
 mod headers;
 mod http2;
 mod identity;

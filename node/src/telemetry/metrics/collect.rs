@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use octelium_actors::rate_limiter::cells::Waited;
+use octelium_actors::{membership::envelope::Dropped, rate_limiter::cells::Waited};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet},
@@ -17,6 +17,7 @@ impl Collector for Sources {
         let mut out = Out(encoder);
         self.requests(&mut out)?;
         self.raft(&mut out)?;
+        self.gossip(&mut out)?;
         self.rate_limits(&mut out)
     }
 }
@@ -80,6 +81,21 @@ impl Sources {
             out.gauges("raft_member_silent_seconds", "How long a member did not answer; told by the leader", &silent)?;
         }
         Ok(())
+    }
+
+    fn gossip(&self, out: &mut Out<'_>) -> fmt::Result {
+        let peers = self.views.peers.all();
+        let live = peers.values().filter(|peer| peer.is_live).count();
+        let members = [([("state", "live")], whole(live)), ([("state", "silent")], whole(peers.len() - live))];
+        out.gauges("gossip_members", "Other nodes that gossip knows", &members)?;
+        let counts = self.views.peers.counts();
+        let mut datagrams = vec![
+            ([("result", "accepted")], counts.accepted()),
+            ([("result", "sent")], counts.sent()),
+            ([("result", "unsent")], counts.unsent()),
+        ];
+        datagrams.extend(Dropped::ALL.map(|why| ([("result", why.name())], counts.dropped(why))));
+        out.counters("gossip_datagrams", "Datagrams of gossip, by what became of them", &datagrams)
     }
 
     fn rate_limits(&self, out: &mut Out<'_>) -> fmt::Result {
