@@ -31,6 +31,8 @@ use crate::{
 /// Failures of one supervisor's actors within [`WINDOW`] before it gives up.
 const FAILURES_MAX: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
+/// A node that stops doesn't wait longer for that.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 /// How long one change may take to be published before the follower says so.
 const FOLLOW_TIMEOUT_MS: u64 = 60_000;
 
@@ -129,6 +131,19 @@ impl Supervisor {
         }
     }
 
+    /// Gives the leases of rate limits back, so that other nodes can use them at once; not for long: they come back by themselves.
+    pub async fn give_back_leases(&self) {
+        let Ok(CallResult::Success(limiter)) = self.actor.call(Msg::RateLimiter, Some(GIVE_BACK_WITHIN)).await else {
+            return;
+        };
+        if !matches!(
+            limiter.call(rate_limiter::Msg::GiveBack, Some(GIVE_BACK_WITHIN)).await,
+            Ok(CallResult::Success(()))
+        ) {
+            tracing::warn!("the leases of rate limits aren't given back in time; they lapse");
+        }
+    }
+
     /// Stops all actors.
     pub async fn stop(&self) {
         // A stopped supervisor stops its children; one that doesn't in time ends with the process.
@@ -163,7 +178,6 @@ enum Msg {
     Router(RpcReplyPort<ActorRef<router::Msg>>),
     #[cfg(test)]
     Sessions(RpcReplyPort<ActorRef<sessions::Msg>>),
-    #[cfg(test)]
     RateLimiter(RpcReplyPort<ActorRef<rate_limiter::Msg>>),
 }
 
@@ -206,7 +220,6 @@ impl Actor for SupervisorActor {
             Msg::Router(reply) => drop(reply.send(state.router.clone())),
             #[cfg(test)]
             Msg::Sessions(reply) => drop(reply.send(state.sessions.clone())),
-            #[cfg(test)]
             Msg::RateLimiter(reply) => drop(reply.send(state.rate_limiter.clone())),
         }
         Ok(())

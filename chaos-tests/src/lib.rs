@@ -4,6 +4,7 @@
 //! it reads no clock and no random numbers, so that a seed is all that is needed to see a run again. [`real`] starts the program itself, several times, and does to it
 //! what happens to programs.
 
+pub mod bench;
 pub mod invariants;
 pub mod real;
 pub mod sim;

@@ -4,7 +4,7 @@ use std::{ops::Range, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use octelium_chaos_tests::{
-    real,
+    bench, real,
     sim::{self, Report},
 };
 
@@ -21,6 +21,8 @@ enum Command {
     Sim(Sim),
     /// Real nodes: killed, paused, cut off, with full disks and failing fsync, while callers go on
     Real(real::Options),
+    /// How fast a cluster is, and what it costs
+    Bench(bench::Options),
 }
 
 #[derive(Args)]
@@ -44,11 +46,14 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Sim(arguments) => simulate(&arguments),
-        Command::Real(options) => real::run(&options).unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }),
+        Command::Real(options) => real::run(&options).unwrap_or_else(|error| failed(&error)),
+        Command::Bench(options) => bench::run(&options).unwrap_or_else(|error| failed(&error)),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(2)
 }
 
 fn simulate(arguments: &Sim) -> ExitCode {

@@ -1,11 +1,11 @@
 //! Nodes as real processes under real faults: callers go on meanwhile, and afterwards it is judged what they saw.
 
-mod client;
+pub(crate) mod client;
 mod faults;
-mod history;
-mod load;
-mod network;
-mod nodes;
+pub(crate) mod history;
+pub(crate) mod load;
+pub(crate) mod network;
+pub(crate) mod nodes;
 
 use std::{
     fs,
@@ -118,13 +118,7 @@ async fn run_here(options: &Options) -> Result<ExitCode> {
 /// How many promises were broken.
 async fn in_directory(options: &Options, nodes: &mut Nodes, directory: &Path, seed: u64) -> Result<usize> {
     let count = nodes.len();
-    nodes.start(0, None, &[])?;
-    nodes.ready(0).await?;
-    for node in 1..count {
-        let invitation = nodes.invitation().await?;
-        nodes.start(node, Some(&invitation), &[])?;
-        nodes.ready(node).await?;
-    }
+    nodes.found().await?;
     let history = Arc::new(History::new(load::REGISTERS));
     let addresses = (0..count).map(|node| nodes.network.address(node)).collect();
     let (ca, token) = (nodes.data(0).join("ca.pem"), fs::read_to_string(nodes.data(0).join("root.token"))?);

@@ -294,6 +294,9 @@ impl Node {
             worker.map_err(|_| anyhow!("a worker panicked"))??;
         }
         self.writer.finish();
+        if self.membership.is_some() {
+            self.supervisor.give_back_leases().await;
+        }
         drop(self.metrics);
         self.sweeper.abort();
         self.keeper.abort();

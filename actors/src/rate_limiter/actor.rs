@@ -38,6 +38,8 @@ pub enum Msg {
         /// Whether the log took it.
         applied: bool,
     },
+    /// The node stops: everything held goes back; answers when it has.
+    GiveBack(RpcReplyPort<()>),
     /// What is held, for tests and inspection.
     Inspect(RpcReplyPort<Report>),
     /// Fails the actor, to test its supervision.
@@ -88,6 +90,8 @@ pub struct OwnState {
     not_before: u64,
     swept_at: u64,
     alarm: Option<(u64, Alarm)>,
+    /// Who waits until nothing is held any more.
+    gives_back: Option<RpcReplyPort<()>>,
 }
 
 impl Actor for RateLimiterActor {
@@ -107,6 +111,7 @@ impl Actor for RateLimiterActor {
             not_before: 0,
             swept_at: boot_time_ns(),
             alarm: None,
+            gives_back: None,
         })
     }
 
@@ -137,11 +142,22 @@ impl Actor for RateLimiterActor {
                 state.leases.failed(sequence);
                 state.not_before = boot_time_ns() + nanos(AGAIN_AFTER);
             }
+            Msg::GiveBack(reply) => {
+                state.leases.give_back();
+                state.woken = true;
+                state.gives_back = Some(reply);
+                state.tick(&myself);
+            }
             Msg::Inspect(reply) => {
                 reply.send(state.report()).ok(); // as above
             }
             #[cfg(test)]
             Msg::Fail => return Err("asked to fail".into()),
+        }
+        if state.leases.has_given_back()
+            && let Some(reply) = state.gives_back.take()
+        {
+            reply.send(()).ok(); // as above
         }
         state.arm(&myself);
         state.count();

@@ -215,6 +215,18 @@ impl Leases {
         self.unsent.insert(id);
     }
 
+    /// Ends all leases, to be returned: this start of the node admits nobody any more.
+    pub fn give_back(&mut self) {
+        let held: Vec<u64> = self.held.keys().copied().collect();
+        held.into_iter().for_each(|id| self.close(id));
+        self.wanted.clear();
+    }
+
+    /// Whether nothing is held that the log doesn't know to be over.
+    pub fn has_given_back(&self) -> bool {
+        self.held.is_empty() && self.unsent.is_empty() && self.in_flight.is_none()
+    }
+
     /// Adds the leases that are over.
     fn close_into(&mut self, returns: &mut Vec<Return>, now: u64) {
         while returns.len() < RETURNS_MAX

@@ -18,6 +18,8 @@ use crate::sim::Random;
 
 /// A fault has healed within this time after its end.
 const HEAL_WITHIN: Duration = Duration::from_secs(30);
+/// By then the room that a log has ahead is used up.
+const DISK_FULL_WITHIN: Duration = Duration::from_secs(60);
 /// So many log entries a node may be behind while load goes on.
 const LAG_MAX: f64 = 50.0;
 /// Where Debian has the libraries.
@@ -199,9 +201,9 @@ async fn one(
         }
         Fault::DiskFull => {
             nodes.fill(node, true)?;
-            // It can't go on without its log, and says so.
-            if ended(nodes, node, Duration::from_secs(20)).await.is_err() {
-                let sentence = format!("disk: node {node} went on for 20 s although nothing can be written");
+            // It can't go on without its log, and says so; but its log has some room ahead.
+            if ended(nodes, node, DISK_FULL_WITHIN).await.is_err() {
+                let sentence = format!("disk: node {node} went on for {DISK_FULL_WITHIN:?} although there is no room");
                 history.inner.lock().broken.push(sentence);
             }
             nodes.fill(node, false)?;

@@ -116,7 +116,10 @@ impl World {
     }
 
     /// A User who may call the closed Service, and its token.
-    async fn visitor(&self, random: &mut Random, number: u64) -> Result<String> {
+    ///
+    /// # Errors
+    /// If a node refuses.
+    pub async fn visitor(&self, random: &mut Random, number: u64) -> Result<String> {
         let node = random.below(self.addresses.len() as u64) as usize;
         let api = self.api(node).await?;
         api.apply(&format!(

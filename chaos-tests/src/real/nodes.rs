@@ -130,6 +130,21 @@ impl Nodes {
         Ok(())
     }
 
+    /// Starts all nodes as one cluster.
+    ///
+    /// # Errors
+    /// If one doesn't start.
+    pub async fn found(&mut self) -> Result<()> {
+        self.start(0, None, &[])?;
+        self.ready(0).await?;
+        for node in 1..self.len() {
+            let invitation = self.invitation().await?;
+            self.start(node, Some(&invitation), &[])?;
+            self.ready(node).await?;
+        }
+        Ok(())
+    }
+
     /// A token that lets one more node join.
     ///
     /// # Errors

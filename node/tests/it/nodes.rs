@@ -225,6 +225,46 @@ async fn limits_hold_over_all_nodes_and_a_minority_trusts_no_session() {
     .await;
 }
 
+/// What a node held when it was stopped in order, others have at once, and not after the half minute that it could have been spent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_gives_its_share_of_limits_back() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let patient = ["--rate-limit-wait", "5s"];
+    let mut members = vec![Member::start(&patient).await];
+    for _ in 0..2 {
+        let invitation = members[0].invitation("10m").await;
+        members.push(Member::start(&[&patient[..], &["--join", &invitation]].concat()).await);
+    }
+    let api = members[0].api(&members[0]).await;
+    voters(&api, 3).await;
+    let limit = json!({ "name": "ten", "condition": { "matchAny": true }, "rateLimit": { "limit": 10, "window": { "seconds": 60 } } });
+    let spec = json!({
+        "isAnonymous": true, "authorization": null,
+        "config": { "upstream": null, "http": { "plugins": [limit], "response": { "direct": { "inline": "ok" } } } },
+    });
+    let applied = api.apply(&[service("limited", "", spec)]).await;
+    let wait = octelium_api::control::WaitForIndexRequest { index: applied.index, timeout_milliseconds: 20_000 };
+    assert!(api.control().wait_for_index(wait).await.unwrap().into_inner().reached);
+    let ask =
+        async |member: &Member| Connection::plain(member.process().http).await.call(&get("limited", "/")).await.status;
+    assert_eq!(ask(&members[2]).await, 200);
+    let held = async || {
+        let request = octelium_api::control::ListRateLimitsRequest::default();
+        let listed = api.control().list_rate_limits(request).await.unwrap().into_inner().rate_limits;
+        listed.first().map_or((0, 0), |counter| (counter.used, counter.held))
+    };
+    let (used, reserved) = held().await;
+    assert!(used + reserved > 1, "the node has a reserve: {used} used, {reserved} held");
+    let exit = members.pop().unwrap().process.take().unwrap().signal("TERM").await;
+    assert_eq!(exit.code, Some(0), "{}", exit.errors);
+    assert_eq!(held().await, (1, 0), "what was spent is told, the rest is back");
+    let mut admitted = 1;
+    for round in 0..20 {
+        admitted += usize::from(ask(&members[round % 2]).await == 200);
+    }
+    assert_eq!(admitted, 10);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_taken_in_without_a_good_token() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
