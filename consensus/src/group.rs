@@ -149,6 +149,17 @@ impl Replica {
         self.inner.decided.set(Box::new(decided)).ok(); // once is enough
     }
 
+    /// Lets all that vote hear this node. What they say to it doesn't matter.
+    pub async fn greet(&self) {
+        let voters =
+            self.known_members().into_iter().filter(|member| member.is_voter && member.id != self.inner.node_id);
+        let greeting = voters.map(async |member| {
+            let elsewhere = Some((member.id, BasicNode::new(&member.address)));
+            self.send(elsewhere, Method::Status, Vec::new(), Instant::now() + STATUS_WITHIN).await
+        });
+        futures_util::future::join_all(greeting).await;
+    }
+
     /// Tells how to answer what other nodes want to know of this one beside the log: a question and its answer, at most 64 KiB
     /// and 1 MiB, of whose meaning only those know who ask and answer.
     pub fn inspected_by(&self, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {

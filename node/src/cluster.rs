@@ -10,6 +10,7 @@ pub mod gossip;
 pub mod join;
 pub mod link;
 pub mod server;
+pub mod start;
 pub mod tls;
 pub mod token;
 mod wiped;
@@ -23,12 +24,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use octelium_actors::membership;
-use octelium_consensus::{Options, Peers, Recovered, Replica, Start};
+use octelium_consensus::{Options, Peers, Recovered, Replica};
 use octelium_control::Control;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use self::{authority::Identity, door::Door, join::Joins, link::TlsLink, server::Server};
+use self::{authority::Identity, door::Door, join::Joins, link::TlsLink, server::Server, start::Start};
 use crate::{
     config::{Clustered, Config},
     node::{make_directory, write},
@@ -40,6 +41,10 @@ const RENEW_EVERY: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 /// So long a node that stops tries to have another one lead.
 const STEP_DOWN_WITHIN: Duration = Duration::from_secs(8);
 
+/// Why a node ends whose data another process has too.
+pub const DOUBLED: &str = "other nodes hear another process with this node's id, or know a later start of it: a data directory belongs to one machine, \
+     and neither a copy of it nor one from a backup can be used: give this node an empty one and let it join anew";
+
 /// What this node has before its replica is there.
 pub struct Entering {
     settings: Clustered,
@@ -50,7 +55,8 @@ pub struct Entering {
     link: TlsLink,
     identity: Option<Identity>,
     /// What a new data directory begins with.
-    start: Start,
+    start: octelium_consensus::Start,
+    own: Start,
 }
 
 /// This node's part in the cluster; dropping it closes its doors.
@@ -63,6 +69,7 @@ pub struct Membership {
     has_joined: bool,
     /// When the certificate was made.
     renewed: Mutex<tokio::time::Instant>,
+    start: Start,
     gossip: Gossip,
     _door: Door,
 }
@@ -110,14 +117,15 @@ impl Entering {
             }
         };
         let start = match (&identity, has_log) {
-            (Some(_), false) => Start::Join,
-            _ => Start::Found,
+            (Some(_), false) => octelium_consensus::Start::Join,
+            _ => octelium_consensus::Start::Found,
         };
-        let link = TlsLink::default();
+        let own = Start::next(&data_dir)?;
+        let link = TlsLink::new(own);
         if let Some(identity) = &identity {
             link.open(identity)?;
         }
-        Ok(Some(Self { settings, data_dir, listener, datagrams, address, link, identity, start }))
+        Ok(Some(Self { settings, data_dir, listener, datagrams, address, link, identity, start, own }))
     }
 
     /// Whether this node came to a cluster that was there.
@@ -134,6 +142,11 @@ impl Entering {
             seats: self.settings.voters_max,
             voter_grace: self.settings.voter_grace,
         });
+    }
+
+    /// Resolves if others hear another process with this node's id.
+    pub async fn doubled(&self) {
+        self.link.doubled().await;
     }
 
     /// Opens the door for other nodes, if this one can prove already who it is: without the others it gets no quorum.
@@ -179,6 +192,7 @@ impl Entering {
             data_dir: self.data_dir,
             has_joined,
             renewed: Mutex::new(tokio::time::Instant::now()),
+            start: self.own,
             gossip: Gossip { cluster, datagrams: self.datagrams, seeds: self.settings.gossip_seeds },
             _door: door,
         })
@@ -186,6 +200,11 @@ impl Entering {
 }
 
 impl Membership {
+    /// Resolves if others hear another process with this node's id.
+    pub async fn doubled(&self) {
+        self.link.doubled().await;
+    }
+
     /// What the node's gossip needs.
     ///
     /// # Errors

@@ -62,6 +62,7 @@ pub struct Node {
     writer: Writer,
     sweeper: tokio::task::JoinHandle<()>,
     keeper: tokio::task::JoinHandle<()>,
+    greeter: Option<tokio::task::JoinHandle<()>>,
     membership: Option<Arc<Membership>>,
     /// Metrics and health, if they are told.
     pub metrics: Option<metrics::server::Server>,
@@ -115,9 +116,19 @@ impl Node {
         }
         let replica = Replica::create(options).await?;
         let server = entering.as_ref().map(|entering| entering.open(&replica)).transpose()?.flatten();
-        if let Err(error) = replica.ready().await {
+        let doubled = async {
+            match &entering {
+                Some(entering) => entering.doubled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ready = tokio::select! {
+            ready = replica.ready() => ready.map_err(anyhow::Error::from),
+            () = doubled => Err(anyhow!(cluster::DOUBLED)),
+        };
+        if let Err(error) = ready {
             replica.close().await?;
-            return Err(error.into());
+            return Err(error);
         }
         if let Err(error) = same_domain(&replica.state(), &config.domain) {
             replica.close().await?;
@@ -220,6 +231,8 @@ impl Node {
         let sweeper = tokio::spawn(sweep(control.clone(), membership.clone(), replica.clone()));
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let keeper = tokio::spawn(freshness.clone().keep(replica.clone()));
+        #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
+        let greeter = membership.as_ref().map(|_| tokio::spawn(cluster::start::keep_heard(replica.clone())));
         tracing::info!(domain = config.domain, workers = config.workers, listen = ?addresses, "ready");
         Ok(Self {
             addresses,
@@ -238,6 +251,7 @@ impl Node {
             sweeper,
             freshness,
             keeper,
+            greeter,
             membership,
             metrics,
         })
@@ -249,8 +263,16 @@ impl Node {
             reason = self.replica.failed() => reason,
             reason = self.supervisor.gave_up() => reason,
             () = self.worker_ended.notified() => "a worker thread ended".to_owned(),
+            () = self.doubled() => cluster::DOUBLED.to_owned(),
         };
         anyhow!("the node can't go on: {reason}")
+    }
+
+    async fn doubled(&self) {
+        match &self.membership {
+            Some(membership) => membership.doubled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Finishes what is under way, takes nothing new, and closes the log.
@@ -300,6 +322,9 @@ impl Node {
         drop(self.metrics);
         self.sweeper.abort();
         self.keeper.abort();
+        if let Some(greeter) = self.greeter {
+            greeter.abort();
+        }
         self.supervisor.stop().await;
         drop(self.control);
         drop(self.membership);

@@ -17,17 +17,24 @@ use hyper::{body::Frame, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use octelium_consensus::transport::{Link, LinkError, Method, Parts};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{net::TcpStream, sync::Mutex};
+use tokio::{
+    net::TcpStream,
+    sync::{Mutex, watch},
+    time::Instant,
+};
 use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use super::{
     authority::{Identity, server_name},
+    start::Start,
     tls,
 };
 
 /// A connection is made within this time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// After so long it is no restart any more whose predecessor is still believed to be there.
+const REFUSED_MAX: Duration = Duration::from_secs(8);
 /// An answer is no longer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// A node that answers no PING for so long is gone.
@@ -37,9 +44,13 @@ type Sending = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 type Sender = http2::SendRequest<Sending>;
 
 /// See the module. Before it is [opened](TlsLink::open) nobody can be reached.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct TlsLink {
     inner: Arc<OnceLock<Inner>>,
+    start: Start,
+    /// Since when others say that they hear another process with this node's id, and nobody listens to this one.
+    refused: Arc<StdMutex<Option<Instant>>>,
+    is_doubled: watch::Sender<bool>,
 }
 
 struct Inner {
@@ -57,6 +68,17 @@ struct Peer {
 }
 
 impl TlsLink {
+    /// A link of one start of the node, which reaches nobody yet.
+    pub fn new(start: Start) -> Self {
+        Self { inner: Arc::default(), start, refused: Arc::default(), is_doubled: watch::Sender::new(false) }
+    }
+
+    /// Resolves if others hear another process with this node's id, for longer than a restart could explain.
+    pub async fn doubled(&self) {
+        // The sender lives as long as this link.
+        self.is_doubled.subscribe().wait_for(|is_doubled| *is_doubled).await.ok();
+    }
+
     /// From now on connections are made with this certificate; those that there are go on.
     ///
     /// # Errors
@@ -72,6 +94,16 @@ impl TlsLink {
         inner.config.store(config);
         Ok(())
     }
+}
+
+/// Notes whether somebody listened; returns whether for too long nobody did.
+fn is_doubled(refused: &StdMutex<Option<Instant>>, was_refused: bool) -> bool {
+    let mut since = refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match was_refused {
+        false => *since = None,
+        true => return since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_MAX,
+    }
+    false
 }
 
 impl Inner {
@@ -141,6 +173,7 @@ impl Link for TlsLink {
         within: Duration,
     ) -> BoxFuture<'static, Result<Bytes, LinkError>> {
         let (inner, address) = (self.inner.clone(), address.to_owned());
+        let (start, refused, doubled) = (self.start, self.refused.clone(), self.is_doubled.clone());
         async move {
             let unreachable = |reason: String| LinkError::Unreachable { node, address: address.clone(), reason };
             let deadline = tokio::time::Instant::now() + within;
@@ -160,11 +193,21 @@ impl Link for TlsLink {
             let parts = request.map(|part| Ok(Frame::data(part)));
             let request = Request::post(format!("https://node/{}", method.name()))
                 .header(super::server::NODE, format!("{:016x}", inner.node))
+                .header(super::server::START, start.to_string())
                 .body(StreamBody::new(parts.boxed()))
                 .map_err(|error| unreachable(error.to_string()))?;
             let no_answer = |reason: String| LinkError::NoAnswer { node, address: address.clone(), reason };
             match tokio::time::timeout_at(deadline, exchange(&mut sender, request)).await {
-                Ok(Ok(answer)) => Ok(answer),
+                Ok(Ok(answer)) => {
+                    is_doubled(&refused, false);
+                    Ok(answer)
+                }
+                Ok(Err(error)) if error.is::<Doubled>() => {
+                    if is_doubled(&refused, true) {
+                        doubled.send_replace(true);
+                    }
+                    Err(unreachable(error.to_string()))
+                }
                 Ok(Err(error)) => Err(no_answer(format!("{error:#}"))),
                 Err(_) => Err(no_answer(format!("nothing came within {within:?}"))),
             }
@@ -172,6 +215,11 @@ impl Link for TlsLink {
         .boxed()
     }
 }
+
+/// A node hears another process with this node's id.
+#[derive(Debug, thiserror::Error)]
+#[error("it hears another process with this node's id")]
+struct Doubled;
 
 /// One request and its answer.
 pub(super) async fn exchange<B>(sender: &mut http2::SendRequest<B>, request: Request<B>) -> Result<Bytes>
@@ -184,6 +232,9 @@ where
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("reading the answer: {error}"))?.to_bytes();
+    if status == StatusCode::CONFLICT {
+        return Err(Doubled.into());
+    }
     if status != StatusCode::OK {
         let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
         bail!("{text}");

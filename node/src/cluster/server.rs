@@ -28,11 +28,14 @@ use uuid::Uuid;
 use super::{
     authority::{Identity, is_of_node},
     join::{Joins, REQUEST_BYTES_MAX},
+    start::{Start, Starts},
     tls,
 };
 
 /// Names the node that sends a request; its certificate proves it.
 pub(super) const NODE: HeaderName = HeaderName::from_static("octelium-node");
+/// Says which start of it; see `start.rs`.
+pub(super) const START: HeaderName = HeaderName::from_static("octelium-start");
 /// Connections at once; a node has two to each other.
 const CONNECTIONS_MAX: usize = 256;
 /// Requests to join at once.
@@ -57,6 +60,7 @@ struct Shared {
     /// Absent until this node can take others in.
     joins: OnceLock<Joins>,
     joining: Semaphore,
+    starts: Starts,
 }
 
 impl Server {
@@ -73,6 +77,7 @@ impl Server {
             replica,
             config: ArcSwap::new(tls::server(identity)?),
             joins: OnceLock::new(),
+            starts: Starts::default(),
             joining: Semaphore::new(JOINS_MAX),
         });
         let mut accepting = JoinSet::new();
@@ -161,6 +166,13 @@ async fn answer(shared: &Shared, certificate: Option<&CertificateDer<'static>>, 
     let Some(node) = node.filter(|node| is_of_node(certificate, shared.cluster, *node)) else {
         return refuse(StatusCode::FORBIDDEN, "the certificate is not that of the node which the request names");
     };
+    let start = request.headers().get(START).and_then(|start| start.to_str().ok()?.parse::<Start>().ok());
+    let Some(start) = start else {
+        return refuse(StatusCode::BAD_REQUEST, "the request doesn't say of which start it is");
+    };
+    if !shared.starts.may_speak(node, start, std::time::Instant::now()) {
+        return refuse(StatusCode::CONFLICT, "another process with this node's id is heard");
+    }
     let parts = BodyStream::new(request.into_body()).filter_map(|frame| {
         std::future::ready(match frame {
             Ok(frame) => frame.into_data().ok().map(Ok),

@@ -338,6 +338,34 @@ async fn the_last_node_begins_anew_when_told_so() {
     assert!(has(&third.api(&founder).await, "kept").await);
 }
 
+/// A copy of a data directory is no second node, whichever of the others it meets first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_node_ends_and_harms_nobody() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let mut members = vec![Member::start(&[]).await];
+    for _ in 0..2 {
+        let invitation = members[0].invitation("10m").await;
+        members.push(Member::start(&["--join", &invitation]).await);
+    }
+    let api = members[0].api(&members[0]).await;
+    voters(&api, 3).await;
+    api.apply(&[workload("before")]).await;
+    // Taken while the node is stopped, as a careful administrator would.
+    let copy = tempfile::tempdir().unwrap();
+    let exit = members[2].process.take().unwrap().signal("TERM").await;
+    assert_eq!(exit.code, Some(0), "{}", exit.errors);
+    let status = std::process::Command::new("cp").arg("-a").arg(members[2].data()).arg(copy.path()).status();
+    assert!(status.unwrap().success());
+    members[2].restart(&[]).await;
+    voters(&api, 3).await;
+    let exit = Process::start(copy.path(), ALONE, &[]).await.map(|_| ()).unwrap_err();
+    assert!(exit.code == Some(1) && exit.errors.contains("another process with this node's id"), "{}", exit.errors);
+    // The node itself goes on, and so does the cluster.
+    voters(&members[2].api(&members[0]).await, 3).await;
+    api.apply(&[workload("after")]).await;
+    until("the node to follow", async || has(&members[2].api(&members[0]).await, "after").await.then_some(())).await;
+}
+
 /// What a stranger says to the door of a node changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_get_no_further_than_the_door() {
