@@ -33,7 +33,7 @@ pub async fn measure(cluster: &Cluster) -> Result<()> {
         (0..cluster.nodes.len()).map(|node| (cluster.nodes.network.address(node), HTTP).into()).collect();
     for node in &nodes {
         let deadline = Instant::now() + PATIENT;
-        while !answers(*node, &format!("keyed.{DOMAIN}")).await {
+        while !answers(*node, &format!("free.{DOMAIN}")).await {
             if Instant::now() >= deadline {
                 bail!("{node} doesn't serve the limited Service");
             }
