@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     runtime.block_on(async {
         let wants = |figure: Figure| options.only.is_empty() || options.only.contains(&figure);
         for count in &options.nodes {
-            let cluster = Cluster::start(options, usize::from(*count)).await?;
+            let mut cluster = Cluster::start(options, usize::from(*count)).await?;
             println!("\n{count} node(s)");
             if wants(Figure::Commit) {
                 cluster.commit().await?;
@@ -98,6 +98,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             if wants(Figure::Failover) && *count >= 3 {
                 cluster.failover().await?;
             }
+            // The next one has the same addresses.
+            cluster.nodes.kill_all().await?;
         }
         if wants(Figure::Redis) {
             println!("\nRedis");
@@ -215,7 +217,7 @@ impl Cluster {
         Ok(())
     }
 
-    async fn failover(mut self) -> Result<()> {
+    async fn failover(&mut self) -> Result<()> {
         let mut took = Vec::new();
         for round in 0..8 {
             self.settled().await?;

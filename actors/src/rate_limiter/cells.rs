@@ -163,10 +163,10 @@ impl Cells {
         }
     }
 
-    /// Takes a token that this node holds, of a counter that it knows.
+    /// Takes a token that this node holds, of a counter that it knows. Whoever gets none is counted when it asks again, to wait.
     pub fn take_known(&self, id: CounterId, rule: Rule, clock: &impl Fn() -> u64) -> Option<Admission> {
         let map = self.map.pin();
-        self.take(map.get(&id)?, rule, clock, false)
+        self.take_held(map.get(&id)?, rule, clock, false)
     }
 
     /// The counter with this id, known from now on; `None` if there is no room. It is named if it is new.
@@ -192,18 +192,21 @@ impl Cells {
 
     /// Takes a token of this counter. `waited`: the caller counts among those that wait.
     pub fn take(&self, cell: &Arc<Cell>, rule: Rule, clock: &impl Fn() -> u64, waited: bool) -> Option<Admission> {
+        let admission = self.take_held(cell, rule, clock, waited);
+        if admission.is_none() && !waited {
+            cell.missed.fetch_add(1, Relaxed);
+            if cell.empty_for(clock()).is_none() {
+                self.want(cell);
+            }
+        }
+        admission
+    }
+
+    fn take_held(&self, cell: &Arc<Cell>, rule: Rule, clock: &impl Fn() -> u64, waited: bool) -> Option<Admission> {
         if cell.follow(rule) {
             self.want(cell);
         }
-        let Some(left) = cell.take(clock, waited) else {
-            if !waited {
-                cell.missed.fetch_add(1, Relaxed);
-                if cell.empty_for(clock()).is_none() {
-                    self.want(cell);
-                }
-            }
-            return None;
-        };
+        let left = cell.take(clock, waited)?;
         if left <= cell.low_water.load(Relaxed) {
             self.want(cell);
         }

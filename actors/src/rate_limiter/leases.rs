@@ -19,8 +19,9 @@ use super::{
 
 /// The sending times of so many asks are kept. A lease that answers an older one is taken for over.
 const SENT_MAX: usize = 64;
-/// The largest reserve for a light counter, in tokens.
+/// The largest reserve for a light counter, in tokens; and the largest where that is no more than a thousandth of the limit.
 const RESERVE_MAX: u64 = 4;
+const RESERVE_OF_MANY_MAX: u64 = 64;
 const SECOND: u64 = 1_000_000_000;
 
 /// What one start of a node holds.
@@ -363,7 +364,7 @@ fn want(cell: &Cell, grants: &Grants, now: u64) -> Option<Want> {
     let target = if light {
         // Near the limit a reserve would only be recalled.
         let known = grants.status(&cell.id.0, grants.log_time()).map_or(limit, |status| status.free);
-        let reserve = if known >= limit / 4 { (limit / (8 * grants.asking())).clamp(1, RESERVE_MAX) } else { 0 };
+        let reserve = if known >= limit / 4 { reserve(limit, grants.asking()) } else { 0 };
         waiting.saturating_add(reserve)
     } else {
         waiting.saturating_add(ahead)
@@ -375,6 +376,12 @@ fn want(cell: &Cell, grants: &Grants, now: u64) -> Option<Want> {
     }
     let want = target.saturating_sub(left).max(1);
     Some(Want { counter: cell.id.0, limit, revision, window: cell.window, want, light })
+}
+
+/// What each of so many nodes may hold of a counter that it rarely needs.
+fn reserve(limit: u64, nodes: u64) -> u64 {
+    let of_many = (limit / (1_000 * nodes)).min(RESERVE_OF_MANY_MAX);
+    (limit / (8 * nodes)).clamp(1, RESERVE_MAX).max(of_many)
 }
 
 /// How many tokens a second are wanted of a counter, measured over at least the validity of a lease.

@@ -20,8 +20,9 @@ use tokio::{
 use super::{Cluster, PATIENT, answers, cpu};
 use crate::real::nodes::{DOMAIN, HTTP};
 
-/// Connections to each node.
+/// Connections to each node; many more at first, as each key waits once for its first tokens.
 const CONNECTIONS: usize = 8;
+const CONNECTIONS_TO_WARM_UP: usize = 256;
 const WINDOW: Duration = Duration::from_secs(4);
 const KEYS: [u64; 3] = [1, 1_000, 100_000];
 
@@ -47,10 +48,12 @@ pub async fn measure(cluster: &Cluster) -> Result<()> {
         ("1 000 keys", "keyed", KEYS[1]),
         ("100 000 keys", "keyed", KEYS[2]),
     ] {
-        // Once to warm up: the keys are known and the leases are out.
-        load(cluster, &nodes, host, keys, WINDOW).await?;
+        // To warm up: the keys are known, their rates are measured, and the leases are out.
+        let warm_up = if keys > 1_000 { 3 * WINDOW } else { WINDOW };
+        load(cluster, &nodes, host, keys, CONNECTIONS_TO_WARM_UP / nodes.len(), warm_up).await?;
+        load(cluster, &nodes, host, keys, CONNECTIONS, WINDOW).await?;
         let memory = resident(cluster)?;
-        let Load { requests, other, cpu, took } = load(cluster, &nodes, host, keys, WINDOW).await?;
+        let Load { requests, other, cpu, took } = load(cluster, &nodes, host, keys, CONNECTIONS, WINDOW).await?;
         let micros = cpu.as_secs_f64() * 1e6 / requests as f64;
         if keys == 1 && host == "free" {
             without = micros;
@@ -88,12 +91,13 @@ async fn load(
     nodes: &[SocketAddr],
     host: &'static str,
     keys: u64,
+    connections: usize,
     window: Duration,
 ) -> Result<Load> {
     let (count, other) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let is_over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    for (index, node) in nodes.iter().flat_map(|node| std::iter::repeat_n(*node, CONNECTIONS)).enumerate() {
+    for (index, node) in nodes.iter().flat_map(|node| std::iter::repeat_n(*node, connections)).enumerate() {
         let (count, other, is_over) = (count.clone(), other.clone(), is_over.clone());
         tasks.spawn(async move {
             let mut stream = TcpStream::connect(node).await?;

@@ -201,6 +201,17 @@ impl Nodes {
         }
     }
 
+    /// Ends all nodes.
+    ///
+    /// # Errors
+    /// If one can't be killed.
+    pub async fn kill_all(&mut self) -> Result<()> {
+        for node in 0..self.len() {
+            self.kill(node).await?;
+        }
+        Ok(())
+    }
+
     /// Sends a signal by its name.
     ///
     /// # Errors
