@@ -163,5 +163,5 @@ spec:
       plugins:
       - name: limit
         condition: {matchAny: true}
-        rateLimit: {limit: 1000000, window: {seconds: 60}, key: {eval: 'ctx.request.http.headers[\"x-key\"]'}}
+        rateLimit: {limit: 100000000, window: {seconds: 60}, key: {eval: 'ctx.request.http.headers[\"x-key\"]'}}
 ";
