@@ -140,7 +140,7 @@ impl Leases {
         if self.in_flight.is_some() {
             return None;
         }
-        let mut returns = self.due_reports(now);
+        let mut returns = self.due_reports(grants.asking(), now);
         let mut asks = Vec::new();
         while asks.len() < ASKS_MAX
             && let Some((_, cell)) = self.wanted.pop_first()
@@ -174,8 +174,8 @@ impl Leases {
         }
     }
 
-    /// Reports of heavy leases whose turn it is, if there is news.
-    fn due_reports(&mut self, now: u64) -> Vec<Return> {
+    /// Reports of heavy leases whose turn it is, if there is news, and somebody could need the tokens that come back by it.
+    fn due_reports(&mut self, nodes: u64, now: u64) -> Vec<Return> {
         let mut returns = Vec::new();
         while let Some((at, id)) = self.reports.first().copied()
             && at <= now
@@ -185,7 +185,9 @@ impl Leases {
             let next = now + report_every(held.cell.window);
             held.report_at = Some(next);
             self.reports.insert((next, id));
-            returns.extend(held.report());
+            if !is_ample(&held.cell, nodes) {
+                returns.extend(held.report());
+            }
         }
         returns
     }
@@ -344,6 +346,14 @@ impl Held {
         self.reported = spent;
         news.then_some(Return { lease: self.lease.id, spent, done: false })
     }
+}
+
+/// Whether so much of a limit is free that a whole window of what is asked for doesn't use up a half of it, if all nodes are asked as
+/// this one is.
+fn is_ample(cell: &Cell, nodes: u64) -> bool {
+    let in_a_window = u128::from(cell.rate.load(Relaxed)) * u128::from(cell.window) / u128::from(SECOND);
+    let limit = cell.limit();
+    cell.free.load(Relaxed) > limit / 2 && in_a_window.saturating_mul(u128::from(nodes)) < u128::from(limit / 4)
 }
 
 /// How often what is spent of a heavy lease is reported: the later, the longer its tokens are away.

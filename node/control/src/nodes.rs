@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use octelium_actors::membership::Peer;
-use octelium_api::control::{Cluster, Node, node::Role};
+use octelium_api::{
+    Kind, Object,
+    control::{Cluster, Node, node::Role},
+};
 use octelium_consensus::{Member, Status, Write, drained_key};
 use subtle::ConstantTimeEq;
 use tonic::Code;
@@ -197,6 +200,13 @@ pub(crate) async fn remove(inner: &Inner, actor: &Actor, id: &str) -> Result<(),
         if plan.state().key(&key).is_some() {
             plan.key(Write::DeleteKey { name: key.clone() });
         }
+        let is_its = |object: &Object| match object {
+            Object::Gateway(gateway) => gateway.status.as_ref().is_some_and(|status| status.id == id),
+            _ => false,
+        };
+        let gateways: Vec<_> =
+            plan.state().list(Kind::Gateway).filter(|stored| is_its(&stored.object)).cloned().collect();
+        gateways.iter().for_each(|gateway| plan.drop(gateway));
         Ok::<_, Refusal>(())
     });
     if let Err(refusal) = done.await {

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use octelium_api::control::{GetClusterRequest, Node};
 
 use crate::{
-    nodes::{Member, voters},
+    nodes::{three, voters},
     support::{
         http::{Connection, get},
         until,
@@ -16,11 +16,7 @@ use crate::{
 async fn nodes_hear_each_other_and_who_is_gone_is_silent() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let with_metrics = ["--metrics-listen", "127.0.0.1:0"];
-    let mut members = vec![Member::start(&with_metrics).await];
-    for _ in 0..2 {
-        let invitation = members[0].invitation("10m").await;
-        members.push(Member::start(&["--join", &invitation]).await);
-    }
+    let mut members = three(&with_metrics).await;
     let api = members[0].api(&members[0]).await;
     let own = members[0].id();
     let addresses: Vec<_> = voters(&api, 3).await.nodes.iter().map(|node| node.address.clone()).collect();
