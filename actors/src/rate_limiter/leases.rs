@@ -349,11 +349,14 @@ impl Held {
 }
 
 /// Whether so much of a limit is free that a whole window of what is asked for doesn't use up a half of it, if all nodes are asked as
-/// this one is.
+/// this one is. As long as the demand isn't measured, nobody knows.
 fn is_ample(cell: &Cell, nodes: u64) -> bool {
-    let in_a_window = u128::from(cell.rate.load(Relaxed)) * u128::from(cell.window) / u128::from(SECOND);
+    let rate = cell.rate.load(Relaxed);
+    let in_a_window = u128::from(rate) * u128::from(cell.window) / u128::from(SECOND);
     let limit = cell.limit();
-    cell.free.load(Relaxed) > limit / 2 && in_a_window.saturating_mul(u128::from(nodes)) < u128::from(limit / 4)
+    rate > 0
+        && cell.free.load(Relaxed) > limit / 2
+        && in_a_window.saturating_mul(u128::from(nodes)) < u128::from(limit / 4)
 }
 
 /// How often what is spent of a heavy lease is reported: the later, the longer its tokens are away.
