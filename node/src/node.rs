@@ -214,8 +214,14 @@ impl Node {
             workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
         }
         if let Some(membership) = &membership {
-            let args = membership.gossip(&control, sources.clone()).await?;
-            supervisor.gossip(args).await.map_err(|reason| anyhow!("gossip doesn't start: {reason}"))?;
+            let started = match membership.gossip(&control, sources.clone()).await {
+                Ok(args) => supervisor.gossip(args).await,
+                Err(error) => Err(format!("{error:#}")),
+            };
+            // Hints are all that is missing then.
+            if let Err(reason) = started {
+                tracing::warn!(reason, "this node goes on without gossip until its next start");
+            }
         }
         // Last: whoever is told that this node is ready finds its doors open.
         let metrics = match config.metrics_listen {

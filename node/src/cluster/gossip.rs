@@ -18,8 +18,9 @@ use octelium_control::{
 use super::Membership;
 use crate::{proxy::Now, telemetry::metrics::Sources};
 
-/// Starts of the actor within one start of the node have numbers of their own.
-const ACTOR_BITS: u32 = 16;
+/// Below the number of the start stand so many random bits, so that what a copy of a data directory seals, or one that was put back, is
+/// sealed with other keys. Starts of the actor within one start of the node count on from there.
+const RANDOM_BITS: u32 = 28;
 
 /// Takes the address, with the number of the port that the door for other nodes has.
 ///
@@ -45,7 +46,9 @@ pub(super) async fn arguments(node: &Membership, control: &Control, sources: Sou
     Ok(membership::Args {
         node: sources.replica.node_id(),
         cluster: node.gossip.cluster.into_bytes(),
-        incarnation: Arc::new(AtomicU64::new(node.start.number << ACTOR_BITS)),
+        incarnation: Arc::new(AtomicU64::new(
+            node.start.number << RANDOM_BITS | node.start.random >> (64 - RANDOM_BITS),
+        )),
         socket: Arc::new(node.gossip.datagrams.try_clone()?),
         address: node.address.clone(),
         advertised,

@@ -239,7 +239,7 @@ async fn limits_hold_over_all_nodes_and_a_minority_trusts_no_session() {
 async fn the_limits_of_the_example_hold_over_three_nodes() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let patient = ["--rate-limit-wait", "5s"];
-    let mut members = three(&patient).await;
+    let members = three(&patient).await;
     let api = members[0].api(&members[0]).await;
     voters(&api, 3).await;
     let text = include_str!("../../../api/tests/examples/11-plugins.yaml");
