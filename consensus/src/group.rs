@@ -377,18 +377,26 @@ impl Replica {
             return refuse(format!("node {id:016x} is the last one: stop it instead"));
         }
         if member.is_voter {
-            let without = self.seen(Some(id));
-            match voters::next(&without, self.inner.node_id, self.seats()) {
-                Some(mut voters) if id == self.inner.node_id => {
-                    // Who comes after removes it, and has to be a voter for that; the caller asks again.
-                    voters.insert(id);
-                    self.change_members(ChangeMembers::ReplaceAllVoters(voters)).await?;
-                    self.step_down_here().await?;
-                    return Err(Error::NotLeader);
-                }
-                Some(voters) if !voters.contains(&id) => {
-                    self.change_members(ChangeMembers::ReplaceAllVoters(voters)).await?;
-                }
+            let mut voters = self.voters_without(id).await?;
+            if id == self.inner.node_id {
+                // Who comes after removes it, and has to be a voter for that; the caller asks again.
+                voters.insert(id);
+                self.change_members(ChangeMembers::ReplaceAllVoters(voters)).await?;
+                self.step_down_here().await?;
+                return Err(Error::NotLeader);
+            }
+            self.change_members(ChangeMembers::ReplaceAllVoters(voters)).await?;
+        }
+        self.change_members(ChangeMembers::RemoveNodes(BTreeSet::from([id]))).await
+    }
+
+    /// Those who vote once this one doesn't. Who has just begun to lead has to hear from the others first.
+    async fn voters_without(&self, id: u64) -> Result<BTreeSet<u64>, Error> {
+        let until = Instant::now() + LIVE_WITHIN;
+        loop {
+            match voters::next(&self.seen(Some(id)), self.inner.node_id, self.seats()) {
+                Some(voters) if !voters.contains(&id) => return Ok(voters),
+                _ if Instant::now() < until => sleep(Duration::from_millis(100)).await,
                 _ => {
                     return refuse(format!(
                         "node {id:016x} can't be removed now: too few of the other voters answer to decide it"
@@ -396,7 +404,6 @@ impl Replica {
                 }
             }
         }
-        self.change_members(ChangeMembers::RemoveNodes(BTreeSet::from([id]))).await
     }
 
     /// Asks the voter that is nearest to take over, and waits until this node doesn't lead any more.
