@@ -50,7 +50,7 @@ impl CounterId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     /// The uid of the Service.
-    pub service_uid: Box<str>,
+    pub service_uid: Arc<str>,
     /// The plugin.
     pub plugin: Arc<str>,
     /// The key, cut off if it is long.
@@ -62,9 +62,9 @@ impl Name {
     pub const KEY_BYTES_MAX: usize = 120;
 
     /// The name of a counter.
-    pub fn new(service_uid: &str, plugin: &Arc<str>, key: &str) -> Self {
+    pub fn new(service_uid: &Arc<str>, plugin: &Arc<str>, key: &str) -> Self {
         let end = key.floor_char_boundary(Self::KEY_BYTES_MAX);
-        Self { service_uid: service_uid.into(), plugin: plugin.clone(), key: key[..end].into() }
+        Self { service_uid: service_uid.clone(), plugin: plugin.clone(), key: key[..end].into() }
     }
 }
 

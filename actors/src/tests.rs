@@ -134,6 +134,7 @@ fn number(object: &Object) -> u128 {
 pub(crate) fn route() -> Route {
     Route {
         reference: ObjectReference::default(),
+        uid: "uid".into(),
         namespace: ObjectReference::default(),
         service: resource(core::Service::default()),
         namespace_subject: None,

@@ -64,18 +64,24 @@ fn minutes(text: &str) -> Result<f64, String> {
 pub fn run(options: &Options) -> Result<ExitCode> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok(); // it is there already, if not
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let directory = std::env::temp_dir().join(format!("octelium-chaos-{}", std::process::id()));
+    // Namespaces and disks have fixed names: a second run would take away those of the first.
+    let lock = fs::File::create(std::env::temp_dir().join("octelium-chaos.lock"))?;
+    if lock.try_lock().is_err() {
+        bail!("another run is going on: wait until it has ended");
+    }
     runtime.block_on(async {
+        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        // Whatever was made but files is taken away when the run is dropped.
         tokio::select! {
-            done = run_here(options) => done,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                bail!("interrupted; what was made is removed")
-            }
+            done = run_here(options, &directory) => done,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted; what there is of logs is in {}", directory.display()),
+            _ = terminated.recv() => bail!("told to stop; what there is of logs is in {}", directory.display()),
         }
     })
 }
 
-async fn run_here(options: &Options) -> Result<ExitCode> {
+async fn run_here(options: &Options, directory: &Path) -> Result<ExitCode> {
     let program = match &options.node_binary {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("octelium-node"),
@@ -87,21 +93,24 @@ async fn run_here(options: &Options) -> Result<ExitCode> {
         );
     }
     let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 % 1_000_000);
-    let directory = std::env::temp_dir().join(format!("octelium-chaos-{}", std::process::id()));
-    fs::create_dir_all(&directory)?;
+    fs::create_dir_all(directory)?;
     let count = usize::from(options.nodes);
     let network = Network::make(count, !options.loopback)?;
-    let mut nodes = Nodes::new(network, program.canonicalize()?, directory.clone(), count);
+    nodes::unmount_left_behind();
+    let mut nodes = Nodes::new(network, program.canonicalize()?, directory.to_owned(), count);
     if let Err(error) = nodes.mount(count - 1) {
         println!("no disk of its own for a node: {error:#}");
     }
-    let result = in_directory(options, &mut nodes, &directory, seed).await;
-    drop(nodes);
+    let result = in_directory(options, &mut nodes, directory, seed).await;
     let is_kept = options.keep || !matches!(result, Ok(0));
+    if is_kept && let Err(error) = nodes.keep_disks() {
+        println!("what was on the disk of a node isn't kept: {error:#}");
+    }
+    drop(nodes);
     if is_kept {
-        println!("logs: {}", directory.display());
+        println!("logs and data: {}", directory.display());
     } else {
-        fs::remove_dir_all(&directory)?;
+        fs::remove_dir_all(directory)?;
     }
     match result? {
         0 => Ok(ExitCode::SUCCESS),

@@ -5,7 +5,7 @@ use prost::Message;
 
 use crate::{
     form,
-    state::grants::{ASKS_MAX, CounterId, RETURNS_MAX},
+    state::grants::{ASKS_MAX, CounterId, RETURNS_MAX, Term},
 };
 
 /// So many counters are reset by one write.
@@ -58,8 +58,8 @@ pub struct Want {
     pub window: u64,
     /// How many tokens would be useful.
     pub want: u64,
-    /// Whether they are to be valid for long; see [`crate::state::grants::validity_ns`].
-    pub light: bool,
+    /// How long they are to be valid; see [`crate::state::grants::validity_ns`].
+    pub term: Term,
 }
 
 /// What became of a lease so far.
@@ -314,7 +314,7 @@ impl From<&Ask> for form::Ask {
             revision: want.revision,
             window: want.window,
             want: want.want,
-            light: want.light,
+            term: want.term.number(),
         };
         let returned =
             |returned: &Return| form::Return { lease: returned.lease, spent: returned.spent, done: returned.done };
@@ -337,7 +337,7 @@ fn ask(stored: form::Ask) -> Result<Ask, String> {
             revision: want.revision,
             window: want.window,
             want: want.want,
-            light: want.light,
+            term: term(want.term)?,
         })
     };
     let returned =
@@ -350,6 +350,11 @@ fn ask(stored: form::Ask) -> Result<Ask, String> {
         asks: stored.asks.into_iter().map(want).collect::<Result<_, String>>()?,
         returns: stored.returns.into_iter().map(returned).collect(),
     })
+}
+
+/// How long a lease is to be valid, of this stored form.
+pub(crate) fn term(number: u32) -> Result<Term, String> {
+    Term::of(number).ok_or_else(|| format!("a lease is of the unknown term {number}"))
 }
 
 /// The name of a counter with this stored form.
@@ -405,8 +410,14 @@ mod tests {
     }
 
     fn asking() -> Ask {
-        let want =
-            Want { counter: [7; 16], limit: 100, revision: 3, window: 60_000_000_000, want: u64::MAX, light: true };
+        let want = Want {
+            counter: [7; 16],
+            limit: 100,
+            revision: 3,
+            window: 60_000_000_000,
+            want: u64::MAX,
+            term: Term::Longest,
+        };
         let returned = Return { lease: 9, spent: 4, done: true };
         Ask { node: u64::MAX, incarnation: 1, sequence: 2, at: 3, asks: vec![want], returns: vec![returned] }
     }

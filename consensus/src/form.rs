@@ -46,8 +46,8 @@ pub struct Want {
     pub window: u64,
     #[prost(uint64, tag = "5")]
     pub want: u64,
-    #[prost(bool, tag = "6")]
-    pub light: bool,
+    #[prost(uint32, tag = "6")]
+    pub term: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -326,8 +326,8 @@ pub struct Lease {
     pub reported: u64,
     #[prost(uint64, tag = "7")]
     pub given_at: u64,
-    #[prost(bool, tag = "8")]
-    pub light: bool,
+    #[prost(uint32, tag = "8")]
+    pub term: u32,
     #[prost(uint64, optional, tag = "9")]
     pub recalled_at: Option<u64>,
     #[prost(bool, tag = "10")]

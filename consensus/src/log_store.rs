@@ -99,6 +99,11 @@ impl Shared {
         self.index.lock().last()
     }
 
+    /// The bytes of all entries after this index.
+    pub fn bytes_after(&self, index: u64) -> u64 {
+        self.index.lock().bytes_after(index)
+    }
+
     pub fn purged(&self) -> Option<LogId> {
         self.index.lock().purged
     }

@@ -54,7 +54,7 @@ async fn rewrite(
     forget: impl Fn(&str) -> bool,
 ) -> Result<Option<Recovered>, Error> {
     let failed = |error: std::io::Error| Error::Failed { reason: error.to_string() };
-    let (mut meta, mut state) = snapshots.newest().unwrap_or_default();
+    let (mut meta, mut state) = snapshots.load()?.unwrap_or_default();
     let mut membership: Membership = meta.last_membership.membership().clone();
     let from = meta.last_log_id.map_or(0, |last| last.index + 1);
     let committed = log.read_committed().await.map_err(failed)?.map_or(0, |log_id| log_id.index);

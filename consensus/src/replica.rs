@@ -27,7 +27,7 @@ use crate::{
     figures::Figures,
     log_clock::LogClock,
     log_store::{self, disk::Disk},
-    raft::{Raft, TypeConfig},
+    raft::{Raft, SnapshotMeta, TypeConfig},
     snapshot::Snapshots,
     state::State,
     state_machine::StateMachine,
@@ -87,7 +87,7 @@ pub enum Start {
 }
 
 impl Options {
-    /// The defaults: a snapshot each 5 000 entries, log files of 16 MiB.
+    /// The defaults: a snapshot each 5 000 entries (of a large state less often), log files of 16 MiB.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         Self { directory, snapshot_after: 5_000, segment_bytes: 16 << 20, peers: None, start: Start::Found }
@@ -137,6 +137,7 @@ struct Opened {
     directory: Directory,
     log: log_store::Opened,
     snapshots: Snapshots,
+    loaded: (SnapshotMeta, State),
 }
 
 impl Replica {
@@ -168,7 +169,7 @@ impl Replica {
     async fn create_on(options: Options, disk: Disk) -> Result<Self, Error> {
         let (path, segment_bytes, for_disk) = (options.directory.clone(), options.segment_bytes, disk.clone());
         let is_joining = options.start == Start::Join;
-        let Opened { directory, log, snapshots } =
+        let Opened { directory, log, snapshots, loaded } =
             tokio::task::spawn_blocking(move || Opened::at(&for_disk, &path, segment_bytes, is_joining))
                 .await
                 .map_err(|error| Error::Failed { reason: error.to_string() })??;
@@ -177,7 +178,14 @@ impl Replica {
         let state = watch::Sender::new(Arc::new(State::default()));
         let clock = Arc::new(Mutex::new(LogClock::default()));
         let figures = Figures::default();
-        let machine = StateMachine::new(snapshots.clone(), state.clone(), Arc::clone(&clock), figures.clone());
+        let machine = StateMachine::new(
+            snapshots.clone(),
+            loaded,
+            log.shared.clone(),
+            state.clone(),
+            Arc::clone(&clock),
+            figures.clone(),
+        );
         let known = Arc::new(OnceLock::new());
         let link = options.peers.as_ref().map(|peers| peers.link.clone());
         let network = Network { link, raft: known.clone() };
@@ -408,6 +416,7 @@ impl Opened {
     fn at(disk: &Disk, path: &Path, segment_bytes: u64, is_joining: bool) -> Result<Self, Error> {
         let directory = Directory::open(disk, path)?;
         let snapshots = Snapshots::open(disk.clone(), path, directory.lock())?;
+        let loaded = snapshots.load()?.unwrap_or_default();
         let log = log_store::open(disk.clone(), path, directory.lock(), segment_bytes)?;
         if let Err(error) = check(path, &directory, &snapshots, &log.shared, is_joining) {
             // The thread holds the lock: it must be gone before another try.
@@ -415,7 +424,7 @@ impl Opened {
             log.thread.join().ok();
             return Err(error);
         }
-        Ok(Self { directory, log, snapshots })
+        Ok(Self { directory, log, snapshots, loaded })
     }
 }
 
@@ -435,7 +444,7 @@ fn check(
     if log.last().is_none() && log.has_voted() && !is_joining {
         return gone("there is a vote, but no log");
     }
-    if log.purged() > snapshots.newest().and_then(|(meta, _)| meta.last_log_id) {
+    if log.purged() > snapshots.newest().and_then(|meta| meta.last_log_id) {
         let reason = "it is missing or older than the log that was purged for it";
         return Err(Error::corrupt(path.join("snapshot"), 0, reason));
     }

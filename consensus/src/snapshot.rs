@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 /// A longer record can only be damage: an object, its sealed data and a little around them.
 const RECORD_BYTES_MAX: usize = 2 * crate::raft::COMMAND_BYTES_MAX;
 
-/// The newest snapshot, on the disk and in memory, where it shares its structure with the present state.
+/// The newest snapshot, which is on the disk.
 #[derive(Clone)]
 pub struct Snapshots {
     inner: Arc<Inner>,
@@ -37,27 +37,54 @@ pub struct Snapshots {
 struct Inner {
     disk: Disk,
     path: PathBuf,
-    newest: RwLock<Option<(SnapshotMeta, State)>>,
+    newest: RwLock<Option<Newest>>,
     /// One at a time writes. Nobody else may open the directory as long as one does.
     writing: tokio::sync::Mutex<Arc<File>>,
+}
+
+struct Newest {
+    meta: SnapshotMeta,
+    bytes: u64,
+    /// As it was read at the start. Not kept of later ones: it would hold all that has changed since a second time.
+    state: Option<State>,
 }
 
 impl Snapshots {
     /// Loads the snapshot of a data directory.
     pub fn open(disk: Disk, directory: &Path, lock: Arc<File>) -> Result<Self, Error> {
         let path = directory.join("snapshot");
-        let newest = RwLock::new(read(&path)?);
+        let newest = read(&path)?.map(|(meta, state, bytes)| Newest { meta, bytes, state: Some(state) });
+        let newest = RwLock::new(newest);
         Ok(Self { inner: Arc::new(Inner { disk, path, newest, writing: tokio::sync::Mutex::new(lock) }) })
     }
 
-    pub fn newest(&self) -> Option<(SnapshotMeta, State)> {
-        self.inner.newest.read().clone()
+    /// What the newest one includes.
+    pub fn newest(&self) -> Option<SnapshotMeta> {
+        self.inner.newest.read().as_ref().map(|newest| newest.meta.clone())
+    }
+
+    /// The size of the newest one; 0 without one.
+    pub fn bytes(&self) -> u64 {
+        self.inner.newest.read().as_ref().map_or(0, |newest| newest.bytes)
+    }
+
+    /// The newest one, read from the disk if it must be.
+    ///
+    /// # Errors
+    /// If it can't be read, or is damaged.
+    pub fn load(&self) -> Result<Option<(SnapshotMeta, State)>, Error> {
+        match &*self.inner.newest.read() {
+            None => return Ok(None),
+            Some(Newest { meta, state: Some(state), .. }) => return Ok(Some((meta.clone(), state.clone()))),
+            Some(Newest { state: None, .. }) => {}
+        }
+        Ok(read(&self.inner.path)?.map(|(meta, state, _)| (meta, state)))
     }
 
     /// Makes a snapshot the newest one: durable on return. An older one than the present is dropped.
     pub async fn save(&self, meta: SnapshotMeta, state: State) -> io::Result<()> {
         let lock = self.inner.writing.lock().await;
-        if self.inner.newest.read().as_ref().is_some_and(|(newest, _)| newest.last_log_id >= meta.last_log_id) {
+        if self.inner.newest.read().as_ref().is_some_and(|newest| newest.meta.last_log_id >= meta.last_log_id) {
             return Ok(());
         }
         self.replace(lock, meta, state).await
@@ -72,10 +99,13 @@ impl Snapshots {
     async fn replace(&self, lock: MutexGuard<'_, Arc<File>>, meta: SnapshotMeta, state: State) -> io::Result<()> {
         let this = self.clone();
         let work = move || {
+            let mut bytes = 0;
             durable::replace_with(&this.inner.disk, &this.inner.path, |file| {
-                write(&this.inner.disk, file, &meta, &state)
+                write(&this.inner.disk, file, &meta, &state)?;
+                bytes = file.metadata()?.len();
+                Ok(())
             })?;
-            *this.inner.newest.write() = Some((meta, state));
+            *this.inner.newest.write() = Some(Newest { meta, bytes, state: None });
             Ok(())
         };
         let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
@@ -148,14 +178,15 @@ impl Write for Sink<'_> {
     }
 }
 
-/// The snapshot in a file; `None` without one.
-fn read(path: &Path) -> Result<Option<(SnapshotMeta, State)>, Error> {
+/// The snapshot in a file, and its size; `None` without one.
+fn read(path: &Path) -> Result<Option<(SnapshotMeta, State, u64)>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open", path)(error)),
     };
-    read_from(path, file).map(Some)
+    let bytes = file.metadata().map_err(Error::io("read", path))?.len();
+    read_from(path, file).map(|(meta, state)| Some((meta, state, bytes)))
 }
 
 /// Reads the form of a snapshot to its end; `path` names it in errors.

@@ -15,6 +15,7 @@ use crate::{
     command::Outcome,
     figures::Figures,
     log_clock::{LogClock, boot_time_ns},
+    log_store,
     raft::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
     snapshot::Snapshots,
     state::{State, apply},
@@ -23,6 +24,10 @@ use crate::{
 /// After so many entries the state is published and the proposers get their answers.
 const PUBLISH_AFTER: usize = 256;
 
+/// A larger snapshot is made only when the log since the last one has become as large: then no more is written for snapshots than
+/// for the log, and at a start no more is read than twice the state.
+const SNAPSHOT_BYTES_SMALL: u64 = if cfg!(test) { 100 << 10 } else { 4 << 20 };
+
 /// The state with what openraft must know of it.
 pub struct StateMachine {
     state: State,
@@ -30,22 +35,24 @@ pub struct StateMachine {
     membership: StoredMembership,
     published: watch::Sender<Arc<State>>,
     snapshots: Snapshots,
+    log: Arc<log_store::Shared>,
     /// Set by the first entry of each reign.
     clock: Arc<Mutex<LogClock>>,
     figures: Figures,
 }
 
 impl StateMachine {
-    /// Begins with the newest snapshot; openraft replays the log from there.
+    /// Begins with what was loaded of the newest snapshot; openraft replays the log from there.
     pub fn new(
         snapshots: Snapshots,
+        (meta, state): (SnapshotMeta, State),
+        log: Arc<log_store::Shared>,
         published: watch::Sender<Arc<State>>,
         clock: Arc<Mutex<LogClock>>,
         figures: Figures,
     ) -> Self {
-        let (meta, state) = snapshots.newest().unwrap_or_default();
         let (last_applied, membership) = (meta.last_log_id, meta.last_membership);
-        let this = Self { state, last_applied, membership, published, snapshots, clock, figures };
+        let this = Self { state, last_applied, membership, published, snapshots, log, clock, figures };
         this.publish();
         this
     }
@@ -104,6 +111,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let bytes = self.snapshots.bytes();
+        let is_worth_it = || {
+            let after = self.snapshots.newest().and_then(|newest| newest.last_log_id).map_or(0, |last| last.index);
+            self.log.bytes_after(after) >= bytes
+        };
+        match force || bytes <= SNAPSHOT_BYTES_SMALL || is_worth_it() {
+            true => Some(self.get_snapshot_builder().await),
+            false => None,
+        }
+    }
+
     async fn get_snapshot_builder(&mut self) -> Builder {
         let meta = SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() };
         Builder { meta, state: self.state.clone(), snapshots: self.snapshots.clone() }
@@ -119,7 +138,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, State>>> {
-        Ok(self.snapshots.newest().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let snapshots = self.snapshots.clone();
+        let loaded = tokio::task::spawn_blocking(move || snapshots.load()).await.map_err(io::Error::other)?;
+        Ok(loaded.map_err(io::Error::other)?.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
 }
 

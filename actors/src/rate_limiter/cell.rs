@@ -47,6 +47,15 @@ impl Lease {
 
 type Leases = Vec<Arc<Lease>>;
 
+/// What a request finds that took a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Tokens that are left.
+    pub left: u64,
+    /// It is time to ask for more.
+    pub is_low: bool,
+}
+
 /// A counter, shared by the request path and the holder of leases.
 pub struct Cell {
     /// Its name.
@@ -62,6 +71,8 @@ pub struct Cell {
     pub(super) queued: AtomicBool,
     /// With so many tokens or fewer left, more are asked for.
     pub(super) low_water: AtomicU64,
+    /// A lease that is over sooner than this counts as empty there, in nanoseconds.
+    pub(super) renew_ns: AtomicU64,
     /// Requests that wait for a token.
     pub(super) waiting: AtomicU64,
     /// Requests that found none.
@@ -98,6 +109,7 @@ impl Cell {
             leases: ArcSwapOption::empty(),
             queued: AtomicBool::new(false),
             low_water: AtomicU64::new(0),
+            renew_ns: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             empty_until: AtomicU64::new(0),
@@ -140,8 +152,8 @@ impl Cell {
         leases.iter().filter(|lease| now < lease.until).map(|lease| lease.left.load(SeqCst)).sum()
     }
 
-    /// Takes a token; returns what is left then. `waited`: the caller is one of those that wait, the others leave them theirs.
-    pub(super) fn take(&self, clock: &impl Fn() -> u64, waited: bool) -> Option<u64> {
+    /// Takes a token. `waited`: the caller is one of those that wait, the others leave them theirs.
+    pub(super) fn take(&self, clock: &impl Fn() -> u64, waited: bool) -> Option<Taken> {
         let leases = self.leases.load();
         let leases = leases.as_ref()?;
         let now = clock();
@@ -152,10 +164,17 @@ impl Cell {
             }
         }
         // The oldest is over first.
-        if leases.iter().any(|lease| now < lease.until && lease.take(clock)) {
-            return Some(leases.iter().map(|lease| lease.left.load(Relaxed)).sum());
+        if !leases.iter().any(|lease| now < lease.until && lease.take(clock)) {
+            return None;
         }
-        None
+        let soon = now.saturating_add(self.renew_ns.load(Relaxed));
+        let (mut left, mut lasting) = (0, 0);
+        for lease in leases.iter() {
+            let its = lease.left.load(Relaxed);
+            left += its;
+            lasting += if soon < lease.until { its } else { 0 };
+        }
+        Some(Taken { left, is_low: lasting <= self.low_water.load(Relaxed) })
     }
 
     /// How long nothing can be granted yet, if that is known.
@@ -177,8 +196,8 @@ impl Cell {
 
     /// Adds a lease.
     pub fn add(&self, lease: Arc<Lease>) {
-        let mut leases = self.leases();
-        leases.push(lease);
+        // No larger than it must be: there are many counters.
+        let leases: Leases = self.leases().into_iter().chain([lease]).collect();
         self.leases.store(Some(Arc::new(leases)));
     }
 
@@ -203,15 +222,34 @@ mod tests {
         Cell::new(CounterId([0; 16]), Rule { limit: 10, window: Duration::from_secs(1), revision: 1 }, 0, None)
     }
 
+    fn take(cell: &Cell, now: u64) -> Option<u64> {
+        cell.take(&|| now, false).map(|taken| taken.left)
+    }
+
+    #[test]
+    fn more_is_asked_for_before_the_last_token_and_before_the_end() {
+        let cell = cell();
+        cell.low_water.store(1, Relaxed);
+        cell.renew_ns.store(20, Relaxed);
+        cell.add(Arc::new(Lease::new(1, 100, 4)));
+        let taken = |left, is_low| Some(Taken { left, is_low });
+        assert_eq!(cell.take(&|| 79, false), taken(3, false));
+        assert_eq!(cell.take(&|| 80, false), taken(2, true));
+        cell.add(Arc::new(Lease::new(2, 200, 3)));
+        assert_eq!(cell.take(&|| 81, false), taken(4, false));
+        assert_eq!(cell.take(&|| 100, false), taken(3, false), "of the second lease");
+        assert_eq!(cell.take(&|| 101, false), taken(2, true));
+    }
+
     #[test]
     fn tokens_are_taken_until_the_lease_is_over() {
         let cell = cell();
         assert_eq!(cell.take(&|| 0, false), None);
         cell.add(Arc::new(Lease::new(1, 100, 2)));
         cell.add(Arc::new(Lease::new(2, 200, 1)));
-        assert_eq!((cell.left(0), cell.take(&|| 99, false)), (3, Some(2)));
-        assert_eq!((cell.left(100), cell.take(&|| 100, false)), (1, Some(1)), "of the second lease");
-        assert_eq!((cell.left(100), cell.take(&|| 199, false)), (0, None));
+        assert_eq!((cell.left(0), take(&cell, 99)), (3, Some(2)));
+        assert_eq!((cell.left(100), take(&cell, 100)), (1, Some(1)), "of the second lease");
+        assert_eq!((cell.left(100), take(&cell, 199)), (0, None));
         assert_eq!((cell.end(1), cell.end(1), cell.end(2)), (Some(1), None, Some(1)));
         assert_eq!(cell.demand(), 2);
     }
@@ -232,9 +270,9 @@ mod tests {
         let cell = cell();
         cell.waiting.store(2, Relaxed);
         cell.add(Arc::new(Lease::new(1, 100, 3)));
-        assert_eq!(cell.take(&|| 0, false), Some(2));
-        assert_eq!(cell.take(&|| 0, false), None);
-        assert_eq!(cell.take(&|| 0, true), Some(1));
+        assert_eq!(take(&cell, 0), Some(2));
+        assert_eq!(take(&cell, 0), None);
+        assert_eq!(cell.take(&|| 0, true).map(|taken| taken.left), Some(1));
     }
 
     #[test]

@@ -206,11 +206,11 @@ impl Cells {
         if cell.follow(rule) {
             self.want(cell);
         }
-        let left = cell.take(clock, waited)?;
-        if left <= cell.low_water.load(Relaxed) {
+        let taken = cell.take(clock, waited)?;
+        if taken.is_low {
             self.want(cell);
         }
-        let remaining = left.saturating_add(cell.free.load(Relaxed)).min(cell.limit().saturating_sub(1));
+        let remaining = taken.left.saturating_add(cell.free.load(Relaxed)).min(cell.limit().saturating_sub(1));
         let empty_for = if remaining == 0 { cell.empty_for(clock()) } else { None };
         Some(Admission { remaining, reset: Duration::from_nanos(empty_for.unwrap_or(cell.window)) })
     }

@@ -8,7 +8,7 @@ use std::{
 
 use octelium_consensus::{
     Ask, Return, Want,
-    state::grants::{ASKS_MAX, Grants, RETURNS_MAX, validity_ns},
+    state::grants::{ASKS_MAX, Grants, RETURNS_MAX, Term, validity_ns},
 };
 
 use super::{
@@ -19,9 +19,11 @@ use super::{
 
 /// The sending times of so many asks are kept. A lease that answers an older one is taken for over.
 const SENT_MAX: usize = 64;
-/// The largest reserve for a light counter, in tokens; and the largest where that is no more than a thousandth of the limit.
+/// The largest reserve for a counter that is rarely needed, in tokens; and the largest where that is no more than a thousandth of the limit.
 const RESERVE_MAX: u64 = 4;
 const RESERVE_OF_MANY_MAX: u64 = 64;
+/// As long as nobody misses them, all nodes together may hold this part of a limit for longer than they need it at once.
+const HELD_FOR_LONG: u64 = 128;
 const SECOND: u64 = 1_000_000_000;
 
 /// What one start of a node holds.
@@ -42,7 +44,7 @@ pub struct Leases {
     resets: u64,
     held: BTreeMap<u64, Held>,
     ends: BTreeSet<(u64, u64)>,
-    /// When heavy leases are to be reported, whether or not something else is to be sent.
+    /// When short leases are to be reported, whether or not something else is to be sent.
     reports: BTreeSet<(u64, u64)>,
     closing: BTreeMap<u64, Closing>,
     /// Of those, what no ask in flight carries.
@@ -66,7 +68,8 @@ struct Held {
     cell: Arc<Cell>,
     lease: Arc<Lease>,
     reported: u64,
-    report_at: Option<u64>,
+    /// 0: never.
+    report_at: u64,
 }
 
 /// A lease that is over here, and may not be so in the log yet.
@@ -174,7 +177,7 @@ impl Leases {
         }
     }
 
-    /// Reports of heavy leases whose turn it is, if there is news, and somebody could need the tokens that come back by it.
+    /// Reports of short leases whose turn it is, if there is news, and somebody could need the tokens that come back by it.
     fn due_reports(&mut self, nodes: u64, now: u64) -> Vec<Return> {
         let mut returns = Vec::new();
         while let Some((at, id)) = self.reports.first().copied()
@@ -183,7 +186,7 @@ impl Leases {
             self.reports.remove(&(at, id));
             let Some(held) = self.held.get_mut(&id) else { continue };
             let next = now + report_every(held.cell.window);
-            held.report_at = Some(next);
+            held.report_at = next;
             self.reports.insert((next, id));
             if !is_ample(&held.cell, nodes) {
                 returns.extend(held.report());
@@ -207,7 +210,7 @@ impl Leases {
     fn close(&mut self, id: u64) {
         let Some(held) = self.held.remove(&id) else { return };
         self.ends.remove(&(held.lease.until, id));
-        held.report_at.map(|at| self.reports.remove(&(at, id)));
+        self.reports.remove(&(held.report_at, id));
         #[cfg(feature = "planted")]
         let keeps_spending = self.planted == Some(Planted::ReturnBeforeStop);
         #[cfg(not(feature = "planted"))]
@@ -293,13 +296,15 @@ impl Leases {
         };
         #[cfg(feature = "planted")]
         let sent = if self.planted == Some(Planted::ValidFromArrival) { now } else { sent };
-        let until = sent.saturating_add(validity_ns(cell.window, granted.light));
-        let lease = Arc::new(Lease::new(granted.id, until, granted.granted));
-        let report_at = (!granted.light).then(|| now + report_every(cell.window));
+        let until = sent.saturating_add(validity_ns(cell.window, granted.term));
+        let lease = Arc::new(Lease::new(granted.id, until, granted.granted.into()));
+        let report_at = if granted.term == Term::Short { now + report_every(cell.window) } else { 0 };
         self.ends.insert((until, granted.id));
-        report_at.map(|at| self.reports.insert((at, granted.id)));
+        if report_at > 0 {
+            self.reports.insert((report_at, granted.id));
+        }
         cell.add(Arc::clone(&lease));
-        for _ in 0..cell.waiting.load(Relaxed).min(granted.granted) {
+        for _ in 0..cell.waiting.load(Relaxed).min(granted.granted.into()) {
             cell.notify.notify_one();
         }
         self.held.insert(granted.id, Held { cell, lease, reported: 0, report_at });
@@ -359,9 +364,9 @@ fn is_ample(cell: &Cell, nodes: u64) -> bool {
         && in_a_window.saturating_mul(u128::from(nodes)) < u128::from(limit / 4)
 }
 
-/// How often what is spent of a heavy lease is reported: the later, the longer its tokens are away.
+/// How often what is spent of a short lease is reported: the later, the longer its tokens are away.
 fn report_every(window: u64) -> u64 {
-    (validity_ns(window, false) / 8).max(5_000_000)
+    (validity_ns(window, Term::Short) / 8).max(5_000_000)
 }
 
 /// What to ask for a counter; `None` if it has enough, or there is nothing to get.
@@ -369,26 +374,49 @@ fn want(cell: &Cell, grants: &Grants, now: u64) -> Option<Want> {
     let (limit, revision) = (cell.limit(), cell.revision());
     let news = cell.told_revision.swap(revision, Relaxed) != revision;
     let waiting = cell.waiting.load(Relaxed);
-    let left = cell.left(now);
     let rate = measure(cell, now);
-    let heavy_ns = validity_ns(cell.window, false);
-    let ahead = u64::try_from(u128::from(rate) * u128::from(heavy_ns) / u128::from(SECOND)).unwrap_or(u64::MAX);
-    let light = ahead <= 2;
-    let target = if light {
-        // Near the limit a reserve would only be recalled.
-        let known = grants.status(&cell.id.0, grants.log_time()).map_or(limit, |status| status.free);
-        let reserve = if known >= limit / 4 { reserve(limit, grants.asking()) } else { 0 };
-        waiting.saturating_add(reserve)
-    } else {
-        waiting.saturating_add(ahead)
-    };
-    let target = target.min(limit.max(1));
-    cell.low_water.store(if light { target / 4 } else { target / 2 }, Relaxed);
+    // Near the limit what is held for long would only be recalled.
+    let free = grants.status(&cell.id.0, grants.log_time()).map_or(limit, |status| status.free);
+    let Supply { term, tokens } = supply(rate, cell.window, limit, free, grants.asking());
+    let target = waiting.saturating_add(tokens).min(limit.max(1));
+    let renew_ns = validity_ns(cell.window, term) / 4;
+    let left = cell.left(now.saturating_add(renew_ns));
+    cell.low_water.store(if term == Term::Short { target / 2 } else { target / 4 }, Relaxed);
+    cell.renew_ns.store(renew_ns, Relaxed);
     if !news && (left >= target || cell.empty_for(now).is_some()) {
         return None;
     }
     let want = target.saturating_sub(left).max(1);
-    Some(Want { counter: cell.id.0, limit, revision, window: cell.window, want, light })
+    Some(Want { counter: cell.id.0, limit, revision, window: cell.window, want, term })
+}
+
+/// What a node holds of a counter, beside what is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Supply {
+    term: Term,
+    tokens: u64,
+}
+
+/// The longest term whose tokens are next to nothing of the limit; else few tokens for long, if few are needed at all, or what is
+/// needed at once. `rate`: tokens a second that are wanted here. `free`: of the limit, as far as is known.
+fn supply(rate: u64, window: u64, limit: u64, free: u64, nodes: u64) -> Supply {
+    let needed = |term| {
+        let tokens = u128::from(rate) * u128::from(validity_ns(window, term)) / u128::from(SECOND);
+        u64::try_from(tokens).unwrap_or(u64::MAX)
+    };
+    let reserve = reserve(limit, nodes);
+    if free >= limit / 2 {
+        for term in [Term::Longest, Term::Long] {
+            let tokens = needed(term).max(reserve);
+            if tokens <= limit / (HELD_FOR_LONG * nodes) {
+                return Supply { term, tokens };
+            }
+        }
+    }
+    match needed(Term::Short) {
+        0..=2 => Supply { term: Term::Long, tokens: if free >= limit / 4 { reserve } else { 0 } },
+        tokens => Supply { term: Term::Short, tokens },
+    }
 }
 
 /// What each of so many nodes may hold of a counter that it rarely needs.
@@ -402,7 +430,7 @@ fn measure(cell: &Cell, now: u64) -> u64 {
     let demand = cell.demand();
     let news = demand.saturating_sub(cell.counted.load(Relaxed));
     let span = now.saturating_sub(cell.counted_at.load(Relaxed));
-    let span_min = validity_ns(cell.window, false).max(5_000_000);
+    let span_min = validity_ns(cell.window, Term::Short).max(5_000_000);
     let rate = u128::from(news) * u128::from(SECOND) / u128::from(span.max(span_min));
     let rate = u64::try_from(rate).unwrap_or(u64::MAX);
     if span < span_min {

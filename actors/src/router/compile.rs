@@ -127,6 +127,7 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
     reads |= config_reads(config.as_ref());
     let http = spec.config.as_ref().and_then(http_of);
     Some(Route {
+        uid: stored.object.reference().uid.into(),
         reference: stored.object.reference(),
         namespace: namespace.map(|namespace| namespace.object.reference()).unwrap_or_default(),
         service: Resource::new(stored.clone()),

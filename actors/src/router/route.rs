@@ -13,6 +13,8 @@ use crate::subject::Resource;
 pub struct Route {
     /// For access logs.
     pub reference: ObjectReference,
+    /// Its uid once more, shared with what outlives the route.
+    pub uid: Arc<str>,
     /// Of its Namespace.
     pub namespace: ObjectReference,
     /// `ctx.service`.

@@ -24,7 +24,9 @@ use crate::real::nodes::{DOMAIN, HTTP};
 const CONNECTIONS: usize = 8;
 const CONNECTIONS_TO_WARM_UP: usize = 256;
 const WINDOW: Duration = Duration::from_secs(4);
-const KEYS: [u64; 3] = [1, 1_000, 100_000];
+/// Each node has seen each key about so often before it is measured.
+const SEEN: u64 = 3;
+const WARM_WITHIN: Duration = Duration::from_secs(180);
 
 pub async fn measure(cluster: &Cluster) -> Result<()> {
     let api = cluster.api(0).await?;
@@ -41,19 +43,30 @@ pub async fn measure(cluster: &Cluster) -> Result<()> {
             sleep(Duration::from_millis(10)).await;
         }
     }
+    // Where the callers of each node are: they go through all keys, over and over.
+    let turns: Turns = nodes.iter().map(|_| AtomicU64::new(0)).collect();
     let mut without = 0.0;
     for (name, host, keys) in [
         ("no limit", "free", 1),
-        ("one key", "keyed", KEYS[0]),
-        ("1 000 keys", "keyed", KEYS[1]),
-        ("100 000 keys", "keyed", KEYS[2]),
+        ("one key", "keyed", 1),
+        ("100 keys", "keyed", 100),
+        ("1 000 keys", "keyed", 1_000),
+        ("100 000 keys", "keyed", 100_000),
     ] {
-        // To warm up: the keys are known, their rates are measured, and the leases are out.
-        let warm_up = if keys > 1_000 { 3 * WINDOW } else { WINDOW };
-        load(cluster, &nodes, host, keys, CONNECTIONS_TO_WARM_UP / nodes.len(), warm_up).await?;
-        load(cluster, &nodes, host, keys, CONNECTIONS, WINDOW).await?;
+        // To warm up: each node has seen each key a few times, so that it knows its rate and holds tokens.
+        let mut seen = 0;
+        let warm_up = Instant::now();
+        while seen < SEEN * keys * nodes.len() as u64 || warm_up.elapsed() < WINDOW {
+            if warm_up.elapsed() > WARM_WITHIN {
+                bail!("the nodes don't get warm: {seen} requests with {keys} keys");
+            }
+            seen +=
+                load(cluster, &nodes, &turns, host, keys, CONNECTIONS_TO_WARM_UP / nodes.len(), WINDOW).await?.requests;
+        }
+        load(cluster, &nodes, &turns, host, keys, CONNECTIONS, WINDOW).await?;
         let memory = resident(cluster)?;
-        let Load { requests, other, cpu, took } = load(cluster, &nodes, host, keys, CONNECTIONS, WINDOW).await?;
+        let Load { requests, other, cpu, took } =
+            load(cluster, &nodes, &turns, host, keys, CONNECTIONS, WINDOW).await?;
         let micros = cpu.as_secs_f64() * 1e6 / requests as f64;
         if keys == 1 && host == "free" {
             without = micros;
@@ -79,6 +92,8 @@ fn resident(cluster: &Cluster) -> Result<u64> {
     Ok(most)
 }
 
+type Turns = Arc<[AtomicU64]>;
+
 struct Load {
     requests: u64,
     other: u64,
@@ -89,6 +104,7 @@ struct Load {
 async fn load(
     cluster: &Cluster,
     nodes: &[SocketAddr],
+    turns: &Turns,
     host: &'static str,
     keys: u64,
     connections: usize,
@@ -97,18 +113,15 @@ async fn load(
     let (count, other) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let is_over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    for (index, node) in nodes.iter().flat_map(|node| std::iter::repeat_n(*node, connections)).enumerate() {
-        let (count, other, is_over) = (count.clone(), other.clone(), is_over.clone());
+    for (node, address) in nodes.iter().enumerate().flat_map(|node| std::iter::repeat_n(node, connections)) {
+        let (count, other, is_over, turns) = (count.clone(), other.clone(), is_over.clone(), turns.clone());
+        let address = *address;
         tasks.spawn(async move {
-            let mut stream = TcpStream::connect(node).await?;
+            let mut stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             let mut buffer = vec![0; 16 << 10];
-            // Each connection goes through all keys, from another place.
-            for turn in (index as u64 * 7_919).. {
-                if is_over.load(Ordering::Relaxed) {
-                    return Ok::<_, anyhow::Error>(());
-                }
-                let key = turn % keys;
+            while !is_over.load(Ordering::Relaxed) {
+                let key = turns[node].fetch_add(1, Ordering::Relaxed) % keys;
                 let request = format!("GET / HTTP/1.1\r\nHost: {host}.{DOMAIN}\r\nX-Key: k{key}\r\n\r\n");
                 stream.write_all(request.as_bytes()).await?;
                 // The answer is short: it comes in one piece, and ends with its body.
@@ -125,7 +138,7 @@ async fn load(
                     other.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Ok(())
+            Ok::<_, anyhow::Error>(())
         });
     }
     let processes: Vec<u32> = (0..nodes.len()).filter_map(|node| cluster.nodes.process_id(node)).collect();

@@ -35,10 +35,10 @@ impl CreditedOnce {
         for returned in &ask.returns {
             let Some((counter, window, lease)) = self.open.get_mut(&returned.lease) else { continue };
             let window = *window;
-            let news = returned.spent.saturating_sub(lease.reported).min(lease.left());
-            lease.reported += news;
+            let news = returned.spent.saturating_sub(lease.reported.into()).min(lease.left());
+            lease.reported += u32::try_from(news).expect("no more than is left");
             // Without the allowance for drift: earlier than the real account may.
-            let back_at = (lease.given_at + window + validity_ns(window, lease.light)).min(now + window);
+            let back_at = (lease.given_at + window + validity_ns(window, lease.term)).min(now + window);
             self.spent.entry(*counter).or_default().push((back_at, news));
             if returned.done || lease.left() == 0 {
                 self.open.remove(&returned.lease);
@@ -52,7 +52,7 @@ impl CreditedOnce {
         }
         for (id, counter) in state.grants().counters() {
             let window = counter.window;
-            let held = |lease: &Lease| lease.given_at + window + validity_ns(window, lease.light) > now;
+            let held = |lease: &Lease| lease.given_at + window + validity_ns(window, lease.term) > now;
             let open = self.open.values().filter(|(of, _, lease)| of == id && held(lease));
             let open: u64 = open.map(|(_, _, lease)| lease.left()).sum();
             let spent = self.spent.entry(*id).or_default();

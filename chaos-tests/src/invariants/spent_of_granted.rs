@@ -55,9 +55,9 @@ impl SpentOfGranted {
         for (counter, lease) in state.grants().held_by(ask.node, *seen) {
             *seen = lease.id;
             let Some(limit) = self.counters.iter().position(|known| *known == counter) else { continue };
-            self.leases.insert(lease.id, (limit, lease.granted));
+            self.leases.insert(lease.id, (limit, u64::from(lease.granted)));
             let account = self.accounts.entry((limit, lease.node, lease.incarnation)).or_default();
-            account.granted += lease.granted;
+            account.granted += u64::from(lease.granted);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is done to the nodes, one after the other, by a seed.
+//! What is done to the nodes, by a seed: one fault after the other, and where a majority survives two of them, also two at once.
 
 use std::{
     fmt,
@@ -22,6 +22,9 @@ const HEAL_WITHIN: Duration = Duration::from_secs(30);
 const DISK_FULL_WITHIN: Duration = Duration::from_secs(60);
 /// So many log entries a node may be behind while load goes on.
 const LAG_MAX: f64 = 50.0;
+const CUTS: [Fault; 4] = [Fault::Cut(Cut::Both), Fault::Cut(Cut::Deaf), Fault::Cut(Cut::Mute), Fault::NoGossip];
+/// With so many nodes a majority is left after two faults at once.
+const NODES_FOR_TWO: usize = 5;
 /// Where Debian has the libraries.
 const LIBRARIES: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
 
@@ -36,6 +39,12 @@ pub enum Fault {
     Cut(Cut),
     /// No gossip reaches or leaves it.
     NoGossip,
+    /// What it sends to other nodes takes its time.
+    Slow,
+    /// Some packets between it and other nodes are lost.
+    Lossy,
+    /// `kill -9` of all nodes at once, and their starts.
+    Power,
     /// `SIGTERM`, and a start.
     Restart,
     /// There is no room on its disk.
@@ -55,11 +64,20 @@ impl fmt::Display for Fault {
             Self::Cut(Cut::Deaf) => "deaf",
             Self::Cut(Cut::Mute) => "mute",
             Self::NoGossip => "no gossip",
+            Self::Slow => "slow link",
+            Self::Lossy => "lossy link",
+            Self::Power => "all killed",
             Self::Restart => "orderly restart",
             Self::DiskFull => "disk full",
             Self::Fsync => "fsync fails",
             Self::Clock => "wall clock off",
         })
+    }
+}
+
+impl Fault {
+    fn is_of_the_network(self) -> bool {
+        matches!(self, Self::Cut(_) | Self::NoGossip | Self::Slow | Self::Lossy)
     }
 }
 
@@ -75,15 +93,16 @@ impl Tools {
     pub fn find(nodes: &Nodes) -> Self {
         let library = |name: &str| LIBRARIES.iter().map(|at| Path::new(at).join(name)).find(|path| path.exists());
         let (fiu, faketime) = (library("fiu/fiu_posix_preload.so"), library("faketime/libfaketime.so.1"));
-        let mut faults = vec![Fault::Kill, Fault::Kill, Fault::Pause, Fault::Pause, Fault::Restart];
-        let mut missing = vec!["a slow link (it needs the netem module)".to_owned()];
+        let mut faults = vec![Fault::Kill, Fault::Kill, Fault::Pause, Fault::Pause, Fault::Restart, Fault::Power];
+        let mut missing = Vec::new();
         let mut add = |can: bool, some: &[Fault], needs: &str| match can {
             true => faults.extend(some),
             false => missing
                 .push(format!("{} ({needs})", some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))),
         };
-        let cuts = [Fault::Cut(Cut::Both), Fault::Cut(Cut::Deaf), Fault::Cut(Cut::Mute), Fault::NoGossip];
-        add(nodes.network.can_cut(), &cuts, "it needs network namespaces, veth and iptables");
+        add(nodes.network.can_cut(), &CUTS, "it needs network namespaces, veth and iptables");
+        add(nodes.network.can_slow(), &[Fault::Slow], "it needs tc with htb and u32");
+        add(nodes.network.can_lose(), &[Fault::Lossy], "it needs iptables' statistic match");
         add((0..nodes.len()).any(|node| nodes.has_disk(node)), &[Fault::DiskFull], "it needs the right to mount");
         add(fiu.is_some(), &[Fault::Fsync], "it needs fiu-utils");
         add(faketime.is_some(), &[Fault::Clock], "it needs libfaketime");
@@ -118,11 +137,13 @@ pub async fn make(
             (_, Some(leader)) if random.chance(40) => leader,
             _ => random.below(nodes.len() as u64) as usize,
         };
+        let beside = beside(nodes, tools, random, fault, node);
         let began = history.now();
         // Open-ended, until it is known when it ended.
         history.inner.lock().faults.push((began, u64::MAX));
-        let felt =
-            one(nodes, history, tools, random, fault, node).await.with_context(|| format!("{fault}, node {node}"))?;
+        let felt = two(nodes, history, tools, random, (fault, node), beside)
+            .await
+            .with_context(|| format!("{fault}, node {node}"))?;
         let ended = history.now();
         let healed = nodes.healed(HEAL_WITHIN, LAG_MAX).await;
         let now = history.now();
@@ -130,26 +151,22 @@ pub async fn make(
         if let Some(last) = inner.faults.last_mut() {
             last.1 = now;
         }
-        let at = Duration::from_nanos(began);
-        let lasted = Duration::from_nanos(ended - began);
-        match healed {
-            Some(healed) => {
-                println!("{at:>8.1?}  {fault:<16} node {node} for {lasted:>5.1?}, healed after {healed:.1?}");
-                inner.healings.push(u64::try_from(healed.as_nanos()).unwrap_or(u64::MAX));
-            }
-            None => {
-                println!("{at:>8.1?}  {fault:<16} node {node} for {lasted:>5.1?}, not healed");
-                let sentence =
-                    format!("heal: {HEAL_WITHIN:?} after `{fault}` of node {node} at {at:.1?} not all nodes were well");
-                inner.broken.push(sentence);
-                return Ok(counts);
-            }
-        }
-        if felt {
-            inner.excuses.push((node, began, now));
-        }
+        inner.excuses.extend(felt.into_iter().map(|(node, from)| (node, from, now)));
+        let (at, lasted) = (Duration::from_nanos(began), Duration::from_nanos(ended - began));
+        let beside = beside.map(|(fault, node)| format!(", {fault} node {node}")).unwrap_or_default();
+        print!("{at:>8.1?}  {fault:<16} node {node}{beside} for {lasted:>5.1?}, ");
+        let Some(healed) = healed else {
+            println!("not healed");
+            let sentence = format!(
+                "heal: {HEAL_WITHIN:?} after `{fault}` of node {node}{beside} at {at:.1?} not all nodes were well"
+            );
+            inner.broken.push(sentence);
+            return Ok(counts);
+        };
+        println!("healed after {healed:.1?}");
+        inner.healings.push(u64::try_from(healed.as_nanos()).unwrap_or(u64::MAX));
         drop(inner);
-        let name = fault.to_string();
+        let name = fault.to_string() + if beside.is_empty() { "" } else { " and another" };
         match counts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => counts.push((name, 1)),
@@ -158,7 +175,47 @@ pub async fn make(
     Ok(counts)
 }
 
-/// Makes one fault and undoes it. Returns whether callers of that node may feel it.
+/// What is wrong with the network of another node at the same time, if anything.
+fn beside(nodes: &Nodes, tools: &Tools, random: &mut Random, fault: Fault, node: usize) -> Option<(Fault, usize)> {
+    let of_the_network: Vec<Fault> = tools.faults.iter().copied().filter(|fault| fault.is_of_the_network()).collect();
+    if nodes.len() < NODES_FOR_TWO || fault == Fault::Power || of_the_network.is_empty() || random.chance(50) {
+        return None;
+    }
+    let other = (node + 1 + random.below(nodes.len() as u64 - 1) as usize) % nodes.len();
+    Some((of_the_network[random.below(of_the_network.len() as u64) as usize], other))
+}
+
+/// Makes a fault, and another one of the network that lasts as long. Returns whose callers may feel it, from when on.
+async fn two(
+    nodes: &mut Nodes,
+    history: &History,
+    tools: &Tools,
+    random: &mut Random,
+    (fault, node): (Fault, usize),
+    beside: Option<(Fault, usize)>,
+) -> Result<Vec<(usize, u64)>> {
+    if let Some((other, its)) = beside {
+        disturb(nodes, other, its).with_context(|| format!("{other}, node {its}"))?;
+    }
+    let felt = one(nodes, history, tools, random, fault, node).await?;
+    if let Some((_, its)) = beside {
+        nodes.network.mend(its)?;
+    }
+    Ok(felt)
+}
+
+/// Begins a fault of the network, which callers of the node don't feel.
+fn disturb(nodes: &Nodes, fault: Fault, node: usize) -> Result<()> {
+    match fault {
+        Fault::Cut(cut) => nodes.network.cut(node, cut),
+        Fault::NoGossip => nodes.network.cut_gossip(node),
+        Fault::Slow => nodes.network.slow(node),
+        Fault::Lossy => nodes.network.lose(node),
+        _ => bail!("it is none of the network"),
+    }
+}
+
+/// Makes one fault and undoes it. Returns whose callers may feel it, from when on.
 async fn one(
     nodes: &mut Nodes,
     history: &History,
@@ -166,8 +223,9 @@ async fn one(
     random: &mut Random,
     fault: Fault,
     node: usize,
-) -> Result<bool> {
+) -> Result<Vec<(usize, u64)>> {
     let a_while = Duration::from_millis(500 + random.below(6_500));
+    let mut since = history.now();
     match fault {
         Fault::Kill => {
             nodes.kill(node).await?;
@@ -180,17 +238,22 @@ async fn one(
             sleep(a_while).await;
             nodes.signal(node, "CONT")?;
         }
-        Fault::Cut(cut) => {
-            nodes.network.cut(node, cut)?;
+        Fault::Cut(_) | Fault::NoGossip | Fault::Slow | Fault::Lossy => {
+            disturb(nodes, fault, node)?;
             sleep(a_while).await;
             nodes.network.mend(node)?;
-            return Ok(false);
+            return Ok(Vec::new());
         }
-        Fault::NoGossip => {
-            nodes.network.cut_gossip(node)?;
-            sleep(a_while).await;
-            nodes.network.mend(node)?;
-            return Ok(false);
+        Fault::Power => {
+            nodes.kill_all().await?;
+            sleep(a_while / 4).await;
+            for node in 0..nodes.len() {
+                nodes.start(node, None, &[])?;
+            }
+            for node in 0..nodes.len() {
+                nodes.ready(node).await?;
+            }
+            return Ok((0..nodes.len()).map(|node| (node, since)).collect());
         }
         Fault::Restart => {
             nodes.signal(node, "TERM")?;
@@ -242,13 +305,16 @@ async fn one(
             ];
             nodes.start(node, None, &environment)?;
             nodes.ready(node).await.with_context(|| format!("with the clock {off} off"))?;
+            // A clock that is off is felt by nobody.
+            history.inner.lock().excuses.push((node, since, history.now()));
             sleep(a_while).await;
+            since = history.now();
             nodes.kill(node).await?;
             nodes.start(node, None, &[])?;
             nodes.ready(node).await?;
         }
     }
-    Ok(true)
+    Ok(vec![(node, since)])
 }
 
 /// Waits until a node has ended by itself.

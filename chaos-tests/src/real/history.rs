@@ -88,9 +88,11 @@ impl History {
     pub fn text(&self) -> String {
         let inner = self.inner.lock();
         let mut lines = Vec::new();
-        lines.extend(inner.faults.iter().map(|fault| format!("{fault:?}")));
+        lines.extend(inner.faults.iter().map(|fault| format!("fault {fault:?}")));
+        lines.extend(inner.excuses.iter().map(|excuse| format!("excuse {excuse:?}")));
         lines.extend(inner.failed.iter().map(|failed| format!("{failed:?}")));
         lines.extend(inner.revocations.iter().map(|revocation| format!("{revocation:?}")));
+        lines.extend(inner.let_in.iter().map(|let_in| format!("{let_in:?}")));
         for (register, operations) in inner.operations.iter().enumerate() {
             lines.extend(operations.iter().map(|operation| format!("register {register}: {operation:?}")));
         }

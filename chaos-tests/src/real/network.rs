@@ -11,6 +11,10 @@ use anyhow::{Context, Result, bail};
 /// All that is made is named after this, so that leftovers of a run that was killed can be removed.
 const PREFIX: &str = "octchaos";
 const NETWORK: [u8; 3] = [10, 231, 77];
+/// How much a slow link carries: less than a busy cluster sends.
+const SLOW: &str = "256kbit";
+/// Of packets on a lossy link.
+const LOST: &str = "0.2";
 
 /// In which way two nodes don't hear each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +84,7 @@ impl Network {
     /// # Errors
     /// If the rules can't be made.
     pub fn cut(&self, node: usize, cut: Cut) -> Result<()> {
-        for other in (0..self.nodes).filter(|other| *other != node) {
-            let address = self.address(other).to_string();
+        for address in self.others(node) {
             if cut != Cut::Mute {
                 self.rule(node, &["-A", "INPUT", "-s", &address, "-j", "DROP"])?;
             }
@@ -101,12 +104,66 @@ impl Network {
         self.rule(node, &["-A", "OUTPUT", "-p", "udp", "-j", "DROP"])
     }
 
-    /// Ends what [`Self::cut`] and [`Self::cut_gossip`] did.
+    /// What a node sends to other nodes passes a narrow link, behind all that was sent before.
+    ///
+    /// # Errors
+    /// If the link can't be made.
+    pub fn slow(&self, node: usize) -> Result<()> {
+        self.shape(node, &["qdisc", "add", "dev", "eth0", "root", "handle", "1:", "htb", "default", "10"])?;
+        self.shape(node, &["class", "add", "dev", "eth0", "parent", "1:", "classid", "1:10", "htb", "rate", "1gbit"])?;
+        let narrow =
+            ["class", "add", "dev", "eth0", "parent", "1:", "classid", "1:20", "htb", "rate", SLOW, "burst", "4k"];
+        self.shape(node, &narrow)?;
+        for other in self.others(node) {
+            let to = ["u32", "match", "ip", "dst", &other, "flowid", "1:20"];
+            self.shape(node, &[&["filter", "add", "dev", "eth0", "parent", "1:", "protocol", "ip"], &to[..]].concat())?;
+        }
+        Ok(())
+    }
+
+    /// Loses packets between a node and other nodes, both ways.
+    ///
+    /// # Errors
+    /// If the rules can't be made.
+    pub fn lose(&self, node: usize) -> Result<()> {
+        let some = ["-m", "statistic", "--mode", "random", "--probability", LOST, "-j", "DROP"];
+        for other in self.others(node) {
+            self.rule(node, &[&["-A", "INPUT", "-s", &other], &some[..]].concat())?;
+            self.rule(node, &[&["-A", "OUTPUT", "-d", &other], &some[..]].concat())?;
+        }
+        Ok(())
+    }
+
+    /// Whether [`Self::slow`] can be had.
+    pub fn can_slow(&self) -> bool {
+        let can = self.is_namespaced && self.slow(0).is_ok();
+        if self.is_namespaced {
+            self.mend(0).ok(); // nothing is there if it can't be had
+        }
+        can
+    }
+
+    /// Whether [`Self::lose`] can be had.
+    pub fn can_lose(&self) -> bool {
+        self.is_namespaced && self.lose(0).and_then(|()| self.mend(0)).is_ok()
+    }
+
+    /// Ends what [`Self::cut`], [`Self::cut_gossip`], [`Self::slow`] and [`Self::lose`] did.
     ///
     /// # Errors
     /// If the rules can't be removed.
     pub fn mend(&self, node: usize) -> Result<()> {
+        // Without a narrow link there is none to remove.
+        self.shape(node, &["qdisc", "del", "dev", "eth0", "root"]).ok();
         self.rule(node, &["-F"])
+    }
+
+    fn others(&self, node: usize) -> impl Iterator<Item = String> {
+        (0..self.nodes).filter(move |other| *other != node).map(|other| self.address(other).to_string())
+    }
+
+    fn shape(&self, node: usize, arguments: &[&str]) -> Result<()> {
+        run("ip", &[&["netns", "exec", &namespace(node), "tc"], arguments].concat())
     }
 
     fn rule(&self, node: usize, arguments: &[&str]) -> Result<()> {
@@ -143,6 +200,7 @@ impl Network {
         for line in known.unwrap_or_default().lines() {
             let name = line.split_whitespace().next().unwrap_or_default();
             if name.starts_with(PREFIX) {
+                kill_all_in(name);
                 run("ip", &["netns", "del", name]).ok(); // what stays is told by the next run
             }
         }
@@ -161,6 +219,14 @@ impl Drop for Network {
 
 fn namespace(node: usize) -> String {
     format!("{PREFIX}{node}")
+}
+
+/// Ends the processes that a run left behind that was killed itself.
+fn kill_all_in(namespace: &str) {
+    let Ok(output) = output("ip", &["netns", "pids", namespace]) else { return };
+    for process in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+        run("kill", &["-s", "KILL", process]).ok(); // it may have ended
+    }
 }
 
 fn output(program: &str, arguments: &[&str]) -> Result<Output> {

@@ -27,6 +27,8 @@ pub const VIEW_AGE_MAX: Duration = Duration::from_secs(3);
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// Room on the disk that one node can run out of.
 const DISK_BYTES: &str = "size=64m";
+/// What its mount is called.
+const DISK: &str = "octelium-chaos";
 
 /// The nodes of a run; they are killed when this is dropped.
 pub struct Nodes {
@@ -72,8 +74,20 @@ impl Nodes {
         let data = self.data(node);
         fs::create_dir_all(&data)?;
         let at = data.to_string_lossy().into_owned();
-        run("mount", &["-t", "tmpfs", "-o", DISK_BYTES, "octelium-chaos", &at])?;
+        run("mount", &["-t", "tmpfs", "-o", DISK_BYTES, DISK, &at])?;
         self.mounted.push(data);
+        Ok(())
+    }
+
+    /// Copies what is on disks of their own to where it stays.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn keep_disks(&self) -> Result<()> {
+        for disk in &self.mounted {
+            let kept = disk.with_extension("kept");
+            run("cp", &["-a", &disk.to_string_lossy(), &kept.to_string_lossy()])?;
+        }
         Ok(())
     }
 
@@ -290,6 +304,16 @@ impl Drop for Nodes {
         }
         for path in &self.mounted {
             unmount(path);
+        }
+    }
+}
+
+/// Takes away disks that a run left behind that was killed.
+pub fn unmount_left_behind() {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for line in mounts.lines() {
+        if let [DISK, path, ..] = line.split(' ').collect::<Vec<_>>()[..] {
+            unmount(Path::new(path));
         }
     }
 }

@@ -39,12 +39,16 @@ pub fn limits(scenario: Scenario, random: &mut Random) -> Vec<Limit> {
     };
     match scenario {
         Scenario::Faults => {
-            let heavy = 20 + random.below(200);
             let window = 500 + random.below(2_500);
-            vec![
-                limit("heavy", heavy, window, 80 + random.below(250), random),
-                limit("light", 1 + random.below(6), 400 + random.below(2_000), 50 + random.below(300), random),
-            ]
+            // Of so large a limit a few tokens are held for two windows.
+            let most = if random.chance(25) {
+                limit("large", 2_000 + random.below(2_000), window, 20 + random.below(200), random)
+            } else {
+                let heavy = 20 + random.below(200);
+                limit("heavy", heavy, window, 80 + random.below(250), random)
+            };
+            let few = limit("light", 1 + random.below(6), 400 + random.below(2_000), 50 + random.below(300), random);
+            vec![most, few]
         }
         Scenario::Load => vec![limit("heavy", 500, 5_000, 200, random)],
         Scenario::Hop => vec![limit("heavy", 1 + random.below(100), 5_000, 1, random)],

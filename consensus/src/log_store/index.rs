@@ -54,6 +54,12 @@ impl Index {
         index
     }
 
+    /// The bytes of all entries after this index.
+    pub fn bytes_after(&self, index: u64) -> u64 {
+        let after = self.slots.iter().rev().take_while(|slot| slot.log_id.index > index);
+        after.map(|slot| slot.bytes as u64).sum()
+    }
+
     /// The last entry, or the last purged one if the log is empty.
     pub fn last(&self) -> Option<LogId> {
         self.slots.back().map(|slot| slot.log_id).or(self.purged)

@@ -35,7 +35,14 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         Ok((
             guard,
             log.store,
-            StateMachine::new(snapshots, watch::Sender::default(), Arc::default(), Figures::default()),
+            StateMachine::new(
+                snapshots,
+                Default::default(),
+                log.shared.clone(),
+                watch::Sender::default(),
+                Arc::default(),
+                Figures::default(),
+            ),
         ))
     }
 }

@@ -62,7 +62,14 @@ async fn asks_are_stamped_with_a_time_that_goes_on_over_restarts_and_snapshots()
         let replica = open(directory.path()).await;
         let node = replica.node_id();
         for sequence in 1..=50 {
-            let want = crate::Want { counter: [1; 16], limit: 9, revision: 0, window: 1 << 40, want: 1, light: false };
+            let want = crate::Want {
+                counter: [1; 16],
+                limit: 9,
+                revision: 0,
+                window: 1 << 40,
+                want: 1,
+                term: crate::state::grants::Term::Short,
+            };
             let ask = Ask { node, incarnation, sequence, at: u64::MAX, asks: vec![want], returns: Vec::new() };
             replica.ask(ask).await.unwrap();
             let state = replica.state();
@@ -183,6 +190,29 @@ async fn snapshots_let_the_log_go_and_lose_nothing() {
     fs::remove_file(directory.path().join("snapshot")).unwrap();
     let opened = Replica::open(options(directory.path())).await;
     assert!(matches!(opened, Err(Error::Corrupt { reason, .. }) if reason.contains("purged")));
+}
+
+#[tokio::test]
+async fn a_large_state_is_written_again_only_after_as_much_of_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let replica = open(directory.path()).await;
+    let large = || command(vec![Write::PutKey { name: "large".to_owned(), sealed: vec![7; 150 << 10] }]);
+    replica.propose(large()).await.unwrap();
+    for number in 0..60 {
+        put(&replica, number).await.unwrap();
+    }
+    snapshot_of(&replica, 30).await;
+    let first = replica.inner.snapshots.newest().unwrap().last_log_id.unwrap().index;
+    for number in 60..300 {
+        put(&replica, number).await.unwrap();
+    }
+    assert_eq!(replica.inner.snapshots.newest().unwrap().last_log_id.unwrap().index, first);
+    replica.propose(large()).await.unwrap();
+    for number in 300..400 {
+        put(&replica, number).await.unwrap();
+    }
+    snapshot_of(&replica, first + 240).await;
+    replica.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -321,7 +351,7 @@ fn step_command(state: &State, step: &Step, number: usize) -> Command {
 fn rebuild(directory: &Path, upto: u64) -> State {
     let copy = copy(directory);
     let opened = Opened::at(&Disk::default(), copy.path(), 4_096, false).unwrap();
-    let (meta, mut state): (SnapshotMeta, State) = opened.snapshots.newest().unwrap_or_default();
+    let (meta, mut state): (SnapshotMeta, State) = opened.snapshots.load().unwrap().unwrap_or_default();
     let after = meta.last_log_id.map_or(0, |log_id| log_id.index + 1);
     for entry in opened.log.shared.entries(after..upto + 1) {
         match &entry.payload {

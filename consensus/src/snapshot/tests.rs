@@ -51,9 +51,12 @@ async fn a_snapshot_keeps_all_of_the_state() {
     assert!(snapshots.newest().is_none());
     snapshots.save(meta(13), state()).await.unwrap();
 
-    let (meta_read, mut read) = open(directory.path()).unwrap().newest().unwrap();
+    let (meta_read, mut read) = open(directory.path()).unwrap().load().unwrap().unwrap();
     assert_eq!(meta_read, meta(13));
     assert_eq!(read.hash(), state().hash());
+    let (_, written) = snapshots.load().unwrap().unwrap();
+    assert_eq!(written.hash(), state().hash());
+    assert_eq!(snapshots.bytes(), fs::metadata(directory.path().join("snapshot")).unwrap().len());
     assert_eq!(read.index(), 13);
     let names: Vec<_> = read.list(octelium_api::Kind::User).map(|stored| stored.object.name()).collect();
     assert_eq!(names, ["zoe", "alice"], "the order of creation");
@@ -70,8 +73,8 @@ async fn an_older_snapshot_does_not_replace_a_newer_one() {
     let snapshots = open(directory.path()).unwrap();
     snapshots.save(meta(13), state()).await.unwrap();
     snapshots.save(meta(5), State::default()).await.unwrap();
-    assert_eq!(snapshots.newest().unwrap().0, meta(13));
-    assert_eq!(open(directory.path()).unwrap().newest().unwrap().0, meta(13));
+    assert_eq!(snapshots.newest().unwrap(), meta(13));
+    assert_eq!(open(directory.path()).unwrap().newest().unwrap(), meta(13));
 }
 
 #[tokio::test]
@@ -104,6 +107,6 @@ async fn a_failed_snapshot_leaves_the_old_one() {
     snapshots.save(meta(5), State::default()).await.unwrap();
     *disk.faults.bytes_left.lock() = Some(20);
     assert!(snapshots.save(meta(13), state()).await.is_err());
-    assert_eq!(snapshots.newest().unwrap().0, meta(5));
-    assert_eq!(open(directory.path()).unwrap().newest().unwrap().0, meta(5));
+    assert_eq!(snapshots.newest().unwrap(), meta(5));
+    assert_eq!(open(directory.path()).unwrap().newest().unwrap(), meta(5));
 }

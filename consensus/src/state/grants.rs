@@ -8,12 +8,12 @@ mod counter;
 mod records;
 mod rules;
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
 
 pub use counter::{Counter, Lease, Spent, Standing};
-pub use rules::{ASKING_NS, ASKS_MAX, PATIENCE_NS, RETURNS_MAX, validity_ns};
+pub use rules::{ASKING_NS, ASKS_MAX, PATIENCE_NS, RETURNS_MAX, Term, validity_ns};
 
 use crate::command::Ask;
 
@@ -138,7 +138,7 @@ impl Grants {
         let counter = self.counters.get(counter)?;
         let pending = |lease: &Lease| {
             let lives = self.askers.get(&lease.node).is_some_and(|asker| asker.incarnation == lease.incarnation);
-            let until = lease.recalled_at.map_or(u64::MAX, |at| at.saturating_add(PATIENCE_NS));
+            let until = lease.recalled_at.map_or(u64::MAX, |at| at.get().saturating_add(PATIENCE_NS));
             let over = lease.over_at(counter.window).saturating_add(PATIENCE_NS);
             lives && lease.left() > 0 && at < until.min(over)
         };
@@ -222,6 +222,7 @@ impl Grants {
         let tokens = wanted.want.min(share).min(free);
         #[cfg(feature = "planted")]
         let tokens = if self.planted == Some(Planted::Generous) { wanted.want.min(share) } else { tokens };
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         if tokens == 0 {
             self.recall(&mut counter, Some(ask.node), now);
         } else {
@@ -229,7 +230,7 @@ impl Grants {
             let (node, id) = (ask.node, self.last_lease);
             #[cfg(feature = "planted")]
             let now = match self.planted {
-                Some(Planted::BackAfterWindow) => now.saturating_sub(validity_ns(counter.window, wanted.light)),
+                Some(Planted::BackAfterWindow) => now.saturating_sub(validity_ns(counter.window, wanted.term)),
                 _ => now,
             };
             self.held.insert((node, id), wanted.counter);
@@ -241,7 +242,7 @@ impl Grants {
                 granted: tokens,
                 reported: 0,
                 given_at: now,
-                light: wanted.light,
+                term: wanted.term,
                 recalled_at: None,
                 is_forgiven: false,
             });
@@ -276,7 +277,7 @@ impl Grants {
         }
         for lease in &mut counter.leases {
             if Some(lease.node) != asker && lease.recalled_at.is_none() && lease.left() > 0 {
-                lease.recalled_at = Some(now);
+                lease.recalled_at = Some(NonZeroU64::new(now).unwrap_or(NonZeroU64::MIN));
                 self.recalled.insert((lease.node, lease.id));
             }
         }

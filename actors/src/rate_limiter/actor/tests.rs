@@ -63,7 +63,7 @@ impl Node {
 }
 
 fn name() -> Name {
-    Name::new("uid", &"plugin".into(), "key")
+    Name::new(&"uid".into(), &"plugin".into(), "key")
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ fn a_lease_counts_from_the_sending_of_its_ask_and_is_returned_after_its_end() {
     let mut cluster = Cluster::of(1);
     cluster.spend(0, "a", rule(100));
     let ask = cluster.ask(0).unwrap();
-    assert!(ask.asks[0].light);
+    assert_eq!(ask.asks[0].term, Term::Long);
     cluster.now += 4_999 * MS;
     cluster.apply(ask);
     cluster.absorb();
@@ -269,4 +269,36 @@ fn names_of_counters_differ_in_every_part() {
         CounterId::new("ab", "c", "d", second * 2),
     ];
     assert!(ids.iter().enumerate().all(|(at, id)| !ids[..at].contains(id)));
+}
+
+#[test]
+fn the_less_of_a_limit_is_needed_the_longer_it_is_held() {
+    let minute = 60 * SECOND;
+    // rate, limit, free, nodes
+    let cases = [
+        ("unknown, a small limit", (0, 100, 100, 1), (Term::Long, 4)),
+        ("unknown, little is free", (0, 100, 20, 1), (Term::Long, 0)),
+        ("unknown, one of five nodes", (0, 100, 100, 5), (Term::Long, 2)),
+        ("a limit of thousands", (0, 10_000, 10_000, 1), (Term::Longest, 10)),
+        ("which is used up by half", (0, 10_000, 4_999, 1), (Term::Long, 10)),
+        ("seldom", (2, 100_000, 100_000, 1), (Term::Longest, 240)),
+        ("more often", (10, 100_000, 100_000, 1), (Term::Long, 300)),
+        ("often", (100, 100_000, 100_000, 1), (Term::Short, 100)),
+        ("often, of a huge limit", (100, 100_000_000, 100_000_000, 5), (Term::Longest, 12_000)),
+    ];
+    for (name, (rate, limit, free, nodes), (term, tokens)) in cases {
+        assert_eq!(supply(rate, minute, limit, free, nodes), Supply { term, tokens }, "{name}");
+    }
+}
+
+#[test]
+fn a_counter_that_is_in_use_is_asked_for_before_its_lease_is_over() {
+    let mut cluster = Cluster::of(1);
+    assert!(cluster.admits(0, "a", rule(100)));
+    // Half a window is 5 s, a quarter of that is left after 3.75 s.
+    cluster.now += 3_800 * MS;
+    assert!(cluster.spend(0, "a", rule(100)).is_some());
+    cluster.turn(1);
+    cluster.now += 2_000 * MS;
+    assert!(cluster.spend(0, "a", rule(100)).is_some(), "of the second lease, without a wait");
 }

@@ -1,6 +1,8 @@
 //! One counter: what was spent and when it comes back, and what nodes hold.
 
-use super::rules::{grain_ns, surely, validity_ns};
+use std::num::NonZeroU64;
+
+use super::rules::{Term, grain_ns, surely, validity_ns};
 
 /// So many moments of spending are told apart, or half as many as the limit has tokens if that is less, but at least these
 /// few; further ones are put together, to the later time.
@@ -19,15 +21,15 @@ pub struct Lease {
     /// The ask that it answers; its validity counts from the sending of that.
     pub sequence: u64,
     /// So many tokens were given.
-    pub granted: u64,
+    pub granted: u32,
     /// So many of them are known to be spent.
-    pub reported: u64,
+    pub reported: u32,
     /// The log time of the grant, in nanoseconds.
     pub given_at: u64,
-    /// Whether it is valid for long; see [`validity_ns`].
-    pub light: bool,
+    /// How long it is valid.
+    pub term: Term,
     /// The log time from which on it should be returned.
-    pub recalled_at: Option<u64>,
+    pub recalled_at: Option<NonZeroU64>,
     /// The counter was reset since: what is spent of it counts no more.
     pub is_forgiven: bool,
 }
@@ -35,17 +37,17 @@ pub struct Lease {
 impl Lease {
     /// What may be unspent.
     pub fn left(&self) -> u64 {
-        self.granted.saturating_sub(self.reported)
+        u64::from(self.granted.saturating_sub(self.reported))
     }
 
     /// The log time from which on no token of it was spent within the last window.
     fn back_at(&self, window: u64) -> u64 {
-        self.given_at.saturating_add(surely(window.saturating_add(validity_ns(window, self.light))))
+        self.given_at.saturating_add(surely(window.saturating_add(validity_ns(window, self.term))))
     }
 
     /// The log time from which on nobody can spend it any more.
     pub(super) fn over_at(&self, window: u64) -> u64 {
-        self.given_at.saturating_add(surely(validity_ns(window, self.light)))
+        self.given_at.saturating_add(surely(validity_ns(window, self.term)))
     }
 }
 
@@ -137,8 +139,9 @@ impl Counter {
     pub(super) fn settle(&mut self, id: u64, spent: u64, done: bool, now: u64) -> Option<Lease> {
         let place = self.leases.iter().position(|lease| lease.id == id)?;
         let lease = &mut self.leases[place];
-        let news = spent.min(lease.granted).saturating_sub(lease.reported);
+        let news = u32::try_from(spent).unwrap_or(u32::MAX).min(lease.granted).saturating_sub(lease.reported);
         lease.reported += news;
+        let news = u64::from(news);
         let is_forgiven = lease.is_forgiven;
         let back_at = lease.back_at(self.window).min(now.saturating_add(surely(self.window)));
         let over = done || lease.left() == 0;

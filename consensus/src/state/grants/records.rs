@@ -1,6 +1,6 @@
 //! Grants as stored records.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::{Asker, Counter, CounterId, Grants, Lease, Spent};
 use crate::{command, form};
@@ -38,7 +38,7 @@ impl Grants {
 
     pub(in crate::state) fn restore_counter(&mut self, counter: form::Counter) -> Result<(), String> {
         let id = command::counter(&counter.id)?;
-        let counter = restored(counter);
+        let counter = restored(counter)?;
         for lease in &counter.leases {
             self.held.insert((lease.node, lease.id), id);
             if lease.recalled_at.is_some() {
@@ -60,11 +60,11 @@ fn stored(id: &CounterId, counter: &Counter) -> form::Counter {
         node: lease.node,
         incarnation: lease.incarnation,
         sequence: lease.sequence,
-        granted: lease.granted,
-        reported: lease.reported,
+        granted: u64::from(lease.granted),
+        reported: u64::from(lease.reported),
         given_at: lease.given_at,
-        light: lease.light,
-        recalled_at: lease.recalled_at,
+        term: lease.term.number(),
+        recalled_at: lease.recalled_at.map(NonZeroU64::get),
         is_forgiven: lease.is_forgiven,
     };
     form::Counter {
@@ -79,27 +79,30 @@ fn stored(id: &CounterId, counter: &Counter) -> form::Counter {
     }
 }
 
-fn restored(counter: form::Counter) -> Counter {
+fn restored(counter: form::Counter) -> Result<Counter, String> {
     let spent = |spent: form::Spent| Spent { back_at: spent.back_at, from: spent.from, tokens: spent.tokens };
-    let lease = |lease: form::Lease| Lease {
-        id: lease.id,
-        node: lease.node,
-        incarnation: lease.incarnation,
-        sequence: lease.sequence,
-        granted: lease.granted,
-        reported: lease.reported,
-        given_at: lease.given_at,
-        light: lease.light,
-        recalled_at: lease.recalled_at,
-        is_forgiven: lease.is_forgiven,
+    let tokens = |tokens: u64| u32::try_from(tokens).map_err(|_| format!("a lease has {tokens} tokens"));
+    let lease = |lease: form::Lease| {
+        Ok::<_, String>(Lease {
+            id: lease.id,
+            node: lease.node,
+            incarnation: lease.incarnation,
+            sequence: lease.sequence,
+            granted: tokens(lease.granted)?,
+            reported: tokens(lease.reported)?,
+            given_at: lease.given_at,
+            term: command::term(lease.term)?,
+            recalled_at: lease.recalled_at.map(|at| NonZeroU64::new(at).unwrap_or(NonZeroU64::MIN)),
+            is_forgiven: lease.is_forgiven,
+        })
     };
-    Counter {
+    Ok(Counter {
         window: counter.window,
         limit: counter.limit,
         revision: counter.revision,
         used: counter.used,
         look_at: counter.look_at,
         spent: counter.spent.into_iter().map(spent).collect(),
-        leases: counter.leases.into_iter().map(lease).collect(),
-    }
+        leases: counter.leases.into_iter().map(lease).collect::<Result<_, _>>()?,
+    })
 }

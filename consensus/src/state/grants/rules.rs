@@ -11,11 +11,38 @@ pub const PATIENCE_NS: u64 = SECOND / 4;
 
 const SECOND: u64 = 1_000_000_000;
 
+/// How long a lease is valid. The longer, the fewer requests and entries of the log it takes to have one; and the longer its tokens
+/// are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Term {
+    /// For tokens that are needed at once, where others may need them soon.
+    #[default]
+    Short,
+    /// For the few tokens of a counter that a node rarely needs, and for tokens that are no large part of the limit.
+    Long,
+    /// For tokens that are next to nothing of the limit.
+    Longest,
+}
+
+impl Term {
+    /// As it is stored.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// From its stored form; `None`: it is none.
+    pub fn of(number: u32) -> Option<Self> {
+        [Self::Short, Self::Long, Self::Longest].into_iter().find(|term| term.number() == number)
+    }
+}
+
 /// How long a lease may be spent after its ask was sent, on the holder's clock, in nanoseconds.
-///
-/// `light`: of a counter that a node rarely needs. It is held longer, so that few requests have to ask.
-pub fn validity_ns(window_ns: u64, light: bool) -> u64 {
-    if light { (window_ns / 2).min(30 * SECOND) } else { (window_ns / 20).min(SECOND) }
+pub fn validity_ns(window_ns: u64, term: Term) -> u64 {
+    match term {
+        Term::Short => (window_ns / 20).min(SECOND),
+        Term::Long => (window_ns / 2).min(30 * SECOND),
+        Term::Longest => window_ns.saturating_mul(2).min(120 * SECOND),
+    }
 }
 
 /// A span of log time in which a span of real time surely passes, when no clock is off by more than 1 000 ppm.

@@ -20,7 +20,7 @@ fn name(number: u8) -> CounterId {
 }
 
 fn want(counter: u8, limit: u64, want: u64) -> Want {
-    Want { counter: name(counter), limit, revision: 1, window: WINDOW, want, light: false }
+    Want { counter: name(counter), limit, revision: 1, window: WINDOW, want, term: Term::Short }
 }
 
 fn done(lease: &Lease, spent: u64) -> Return {
@@ -251,8 +251,14 @@ fn what_is_out_of_use_goes_a_bounded_number_at_a_time() {
 #[test]
 fn absurd_numbers_do_no_harm() {
     let mut log = Log::default();
-    let most =
-        Want { counter: name(1), limit: u64::MAX, revision: u64::MAX, window: u64::MAX, want: u64::MAX, light: true };
+    let most = Want {
+        counter: name(1),
+        limit: u64::MAX,
+        revision: u64::MAX,
+        window: u64::MAX,
+        want: u64::MAX,
+        term: Term::Longest,
+    };
     for (node, at) in [(1, 0), (u64::MAX, 1), (1, u64::MAX / MS)] {
         log.ask(
             node,
@@ -299,7 +305,7 @@ fn random_logs_never_grant_more_than_the_limit_and_restore_to_the_same() {
             let node = random(&mut seed) % 3;
             let held: Vec<Lease> = log.grants().held_by(node, 0).map(|(_, lease)| lease).collect();
             let returns = held.iter().filter_map(|lease| {
-                let spent = random(&mut seed) % (lease.granted + 1);
+                let spent = random(&mut seed) % (u64::from(lease.granted) + 1);
                 random(&mut seed).is_multiple_of(4).then_some(Return {
                     lease: lease.id,
                     spent,
@@ -310,7 +316,10 @@ fn random_logs_never_grant_more_than_the_limit_and_restore_to_the_same() {
             let asks = (0..random(&mut seed) % 3).map(|_| {
                 let counter = (random(&mut seed) % 3) as u8;
                 let limit = [1, 20, 300][usize::from(counter)];
-                Want { light: random(&mut seed).is_multiple_of(2), ..want(counter, limit, random(&mut seed) % 40) }
+                Want {
+                    term: Term::of((random(&mut seed) % 3) as u32).unwrap(),
+                    ..want(counter, limit, random(&mut seed) % 40)
+                }
             });
             let asks = asks.collect();
             log.ask(node, at, asks, returns);

@@ -103,7 +103,7 @@ pub async fn spend(
                     Some(admission) => Ok(admission),
                     // Boxed: few requests wait, and none of the others needs the room.
                     None => {
-                        let name = || Name::new(&route.reference.uid, &limit.counter, &key);
+                        let name = || Name::new(&route.uid, &limit.counter, &key);
                         Box::pin(proxy.views.limiter.spend(counter, rule, proxy.rate_limit_wait, name)).await
                     }
                 }
