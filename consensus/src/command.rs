@@ -65,6 +65,8 @@ pub struct Want {
 /// What became of a lease so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Return {
+    /// Whose lease it is.
+    pub counter: CounterId,
     /// Which lease of the asker's.
     pub lease: u64,
     /// Tokens of it that are spent by now, in all.
@@ -316,8 +318,12 @@ impl From<&Ask> for form::Ask {
             want: want.want,
             term: want.term.number(),
         };
-        let returned =
-            |returned: &Return| form::Return { lease: returned.lease, spent: returned.spent, done: returned.done };
+        let returned = |returned: &Return| form::Return {
+            lease: returned.lease,
+            spent: returned.spent,
+            done: returned.done,
+            counter: returned.counter.to_vec(),
+        };
         Self {
             node: ask.node,
             incarnation: ask.incarnation,
@@ -340,15 +346,21 @@ fn ask(stored: form::Ask) -> Result<Ask, String> {
             term: term(want.term)?,
         })
     };
-    let returned =
-        |returned: form::Return| Return { lease: returned.lease, spent: returned.spent, done: returned.done };
+    let returned = |returned: form::Return| {
+        Ok(Return {
+            counter: counter(&returned.counter)?,
+            lease: returned.lease,
+            spent: returned.spent,
+            done: returned.done,
+        })
+    };
     Ok(Ask {
         node: stored.node,
         incarnation: stored.incarnation,
         sequence: stored.sequence,
         at: stored.at,
         asks: stored.asks.into_iter().map(want).collect::<Result<_, String>>()?,
-        returns: stored.returns.into_iter().map(returned).collect(),
+        returns: stored.returns.into_iter().map(returned).collect::<Result<_, String>>()?,
     })
 }
 
@@ -418,7 +430,7 @@ mod tests {
             want: u64::MAX,
             term: Term::Longest,
         };
-        let returned = Return { lease: 9, spent: 4, done: true };
+        let returned = Return { counter: [7; 16], lease: 9, spent: 4, done: true };
         Ask { node: u64::MAX, incarnation: 1, sequence: 2, at: 3, asks: vec![want], returns: vec![returned] }
     }
 

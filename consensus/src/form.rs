@@ -50,7 +50,7 @@ pub struct Want {
     pub term: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub struct Return {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
@@ -58,6 +58,8 @@ pub struct Return {
     pub spent: u64,
     #[prost(bool, tag = "3")]
     pub done: bool,
+    #[prost(bytes = "vec", tag = "4")]
+    pub counter: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

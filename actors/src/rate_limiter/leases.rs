@@ -37,6 +37,10 @@ pub struct Leases {
     in_flight: Option<u64>,
     /// What the ask in flight was about.
     asked: Vec<Arc<Cell>>,
+    /// What asks were about that failed, and the last such ask: it may be applied all the same, until a later one is.
+    doubtful: BTreeMap<CounterId, u64>,
+    /// The last ask that was seen to be applied.
+    applied: u64,
     returned: Vec<u64>,
     /// The highest id of a lease that was seen.
     seen: u64,
@@ -74,6 +78,7 @@ struct Held {
 
 /// A lease that is over here, and may not be so in the log yet.
 struct Closing {
+    counter: CounterId,
     spent: u64,
     /// After that the log has taken it back by itself.
     until: u64,
@@ -92,6 +97,8 @@ impl Leases {
             sent: VecDeque::new(),
             in_flight: None,
             asked: Vec::new(),
+            doubtful: BTreeMap::new(),
+            applied: 0,
             returned: Vec::new(),
             seen: 0,
             resets: 0,
@@ -217,7 +224,8 @@ impl Leases {
         let keeps_spending = false;
         let spent = if keeps_spending { Some(held.lease.spent()) } else { held.cell.end(id) };
         let until = held.lease.until.saturating_add(held.cell.window).saturating_add(held.cell.window / 100);
-        self.closing.insert(id, Closing { spent: spent.unwrap_or(held.lease.granted), until });
+        let closing = Closing { counter: held.cell.id, spent: spent.unwrap_or(held.lease.granted), until };
+        self.closing.insert(id, closing);
         self.unsent.insert(id);
     }
 
@@ -243,7 +251,7 @@ impl Leases {
                 self.closing.remove(&id);
                 continue;
             }
-            returns.push(Return { lease: id, spent: closing.spent, done: true });
+            returns.push(Return { counter: closing.counter.0, lease: id, spent: closing.spent, done: true });
             self.returned.push(id);
         }
     }
@@ -257,6 +265,7 @@ impl Leases {
         self.in_flight = None;
         self.unsent.extend(self.returned.drain(..));
         for cell in std::mem::take(&mut self.asked) {
+            self.doubtful.insert(cell.id, sequence);
             if cell.waiting.load(Relaxed) > 0 || cell.told_revision.load(Relaxed) != cell.revision() {
                 self.wanted.insert(cell.id, cell);
             }
@@ -265,13 +274,18 @@ impl Leases {
 
     /// Takes in what the log led to.
     pub fn absorb(&mut self, grants: &Grants, now: u64) {
-        let fresh: Vec<_> = grants.held_by(self.node, self.seen).collect();
-        for (id, lease) in fresh {
-            self.seen = lease.id;
-            // What a former start of this node was granted stays with it.
-            if lease.incarnation == self.incarnation {
-                self.take_in(CounterId(id), &lease, now);
+        let applied = grants.sequence(self.node, self.incarnation);
+        let is_answered = self.in_flight.is_some_and(|sequence| applied >= sequence);
+        if applied > self.applied {
+            self.applied = applied;
+            let asked = self.asked.iter().filter(|_| is_answered).map(|cell| cell.id);
+            let asked: Vec<CounterId> = self.doubtful.keys().copied().chain(asked).collect();
+            for id in asked {
+                self.take_in_all(id, grants, now);
             }
+            self.seen = grants.last_lease();
+            // No earlier ask is applied after that one.
+            self.doubtful.retain(|_, sequence| *sequence > applied);
         }
         if self.resets != grants.resets() {
             self.resets = grants.resets();
@@ -281,8 +295,19 @@ impl Leases {
         for id in recalled {
             self.close(id);
         }
-        if self.in_flight.is_some_and(|sequence| grants.sequence(self.node, self.incarnation) >= sequence) {
+        if is_answered {
             self.answered(grants, now);
+        }
+    }
+
+    /// Takes in the leases of a counter that are new.
+    fn take_in_all(&mut self, id: CounterId, grants: &Grants, now: u64) {
+        for lease in grants.leases(&id.0) {
+            // What a former start of this node was granted stays with it.
+            let is_ours = lease.node == self.node && lease.incarnation == self.incarnation;
+            if is_ours && lease.id > self.seen && !self.held.contains_key(&lease.id) {
+                self.take_in(id, lease, now);
+            }
         }
     }
 
@@ -290,7 +315,8 @@ impl Leases {
         let sent = self.sent.iter().find(|(sequence, _)| *sequence == granted.sequence).map(|(_, at)| *at);
         let cell = self.cells.get(&id);
         let (Some(sent), Some(cell)) = (sent, cell) else {
-            self.closing.insert(granted.id, Closing { spent: 0, until: now.saturating_add(60 * SECOND) });
+            let until = now.saturating_add(60 * SECOND);
+            self.closing.insert(granted.id, Closing { counter: id, spent: 0, until });
             self.unsent.insert(granted.id);
             return;
         };
@@ -314,7 +340,8 @@ impl Leases {
     fn answered(&mut self, grants: &Grants, now: u64) {
         self.in_flight = None;
         for id in std::mem::take(&mut self.returned) {
-            if grants.lease(self.node, id).is_none() {
+            let Some(closing) = self.closing.get(&id) else { continue };
+            if grants.lease(&closing.counter.0, self.node, id).is_none() {
                 self.closing.remove(&id);
             } else {
                 self.unsent.insert(id);
@@ -349,7 +376,7 @@ impl Held {
         let spent = self.lease.spent();
         let news = spent > self.reported;
         self.reported = spent;
-        news.then_some(Return { lease: self.lease.id, spent, done: false })
+        news.then_some(Return { counter: self.cell.id.0, lease: self.lease.id, spent, done: false })
     }
 }
 

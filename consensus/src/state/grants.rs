@@ -15,7 +15,7 @@ use imbl::{OrdMap, OrdSet};
 pub use counter::{Counter, Lease, Spent, Standing};
 pub use rules::{ASKING_NS, ASKS_MAX, PATIENCE_NS, RETURNS_MAX, Term, validity_ns};
 
-use crate::command::Ask;
+use crate::command::{Ask, Return};
 
 /// The name of a counter: a digest of all that tells it from others.
 pub type CounterId = [u8; 16];
@@ -35,9 +35,7 @@ pub struct Grants {
     resets: u64,
     askers: OrdMap<u64, Asker>,
     counters: OrdMap<CounterId, Arc<Counter>>,
-    /// The leases of each node.
-    held: OrdMap<(u64, u64), CounterId>,
-    /// Those of them that should come back.
+    /// The leases of each node that should come back.
     recalled: OrdSet<(u64, u64)>,
     /// When which counter is to be looked at.
     looks: OrdSet<(u64, CounterId)>,
@@ -113,10 +111,25 @@ impl Grants {
         asker.map_or(0, |asker| asker.sequence)
     }
 
-    /// The leases of a node whose ids are above `after`, with their counters; in the order of their ids.
+    /// The highest id of a lease so far.
+    pub fn last_lease(&self) -> u64 {
+        self.last_lease
+    }
+
+    /// The leases of a node whose ids are above `after`, with their counters; in the order of their ids. It looks at all counters.
     pub fn held_by(&self, node: u64, after: u64) -> impl Iterator<Item = (CounterId, Lease)> {
-        let held = self.held.range((node, after.saturating_add(1))..=(node, u64::MAX));
-        held.filter_map(|((_, id), counter)| Some((*counter, self.lease_of(counter, *id)?)))
+        let leases = |(name, counter): (&CounterId, &Arc<Counter>)| {
+            counter.leases.iter().map(|lease| (*name, *lease)).collect::<Vec<_>>()
+        };
+        let is_wanted = |(_, lease): &(CounterId, Lease)| lease.node == node && lease.id > after;
+        let mut held: Vec<_> = self.counters.iter().flat_map(leases).filter(is_wanted).collect();
+        held.sort_unstable_by_key(|(_, lease)| lease.id);
+        held.into_iter()
+    }
+
+    /// The leases of a counter, all nodes'.
+    pub fn leases(&self, counter: &CounterId) -> &[Lease] {
+        self.counters.get(counter).map_or(&[], |counter| &counter.leases)
     }
 
     /// The leases that a node should return.
@@ -125,12 +138,8 @@ impl Grants {
     }
 
     /// A lease of a node, as long as it counts.
-    pub fn lease(&self, node: u64, id: u64) -> Option<Lease> {
-        self.lease_of(self.held.get(&(node, id))?, id)
-    }
-
-    fn lease_of(&self, counter: &CounterId, id: u64) -> Option<Lease> {
-        self.counters.get(counter)?.leases.iter().find(|lease| lease.id == id).copied()
+    pub fn lease(&self, counter: &CounterId, node: u64, id: u64) -> Option<Lease> {
+        self.leases(counter).iter().find(|lease| lease.id == id && lease.node == node).copied()
     }
 
     /// How a counter stands at a log time; `None`: nothing of it is used.
@@ -157,7 +166,7 @@ impl Grants {
             return; // it was applied before, or a newer one was
         }
         for returned in returns {
-            self.settle(ask.node, returned.lease, returned.spent, returned.done, now);
+            self.settle(ask.node, returned, now);
         }
         let asking = self.asking();
         for wanted in asks {
@@ -180,8 +189,11 @@ impl Grants {
         true
     }
 
-    fn settle(&mut self, node: u64, id: u64, spent: u64, done: bool, now: u64) {
-        let Some(name) = self.held.get(&(node, id)).copied() else { return };
+    fn settle(&mut self, node: u64, returned: &Return, now: u64) {
+        let Return { counter: name, lease: id, spent, done } = *returned;
+        if self.lease(&name, node, id).is_none() {
+            return;
+        }
         #[cfg(feature = "planted")]
         let (twice, late) = (self.planted == Some(Planted::ReturnTwice), self.planted == Some(Planted::LateReports));
         self.edit(name, now, |counter| {
@@ -233,7 +245,6 @@ impl Grants {
                 Some(Planted::BackAfterWindow) => now.saturating_sub(validity_ns(counter.window, wanted.term)),
                 _ => now,
             };
-            self.held.insert((node, id), wanted.counter);
             counter.lend(Lease {
                 id,
                 node,
@@ -327,7 +338,6 @@ impl Grants {
 
     fn forget(&mut self, leases: impl IntoIterator<Item = Lease>) {
         for lease in leases {
-            self.held.remove(&(lease.node, lease.id));
             self.recalled.remove(&(lease.node, lease.id));
         }
     }

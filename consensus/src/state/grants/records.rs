@@ -40,7 +40,6 @@ impl Grants {
         let id = command::counter(&counter.id)?;
         let counter = restored(counter)?;
         for lease in &counter.leases {
-            self.held.insert((lease.node, lease.id), id);
             if lease.recalled_at.is_some() {
                 self.recalled.insert((lease.node, lease.id));
             }
