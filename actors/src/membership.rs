@@ -8,7 +8,7 @@ pub mod envelope;
 pub mod transport;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
     sync::{
         Arc,
@@ -20,7 +20,7 @@ use std::{
 use arc_swap::ArcSwap;
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState, spawn_chitchat};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use diff::Event;
 use envelope::Keyring;
@@ -37,8 +37,10 @@ const LATE: Duration = Duration::from_secs(3);
 const SUSPECT_AFTER: Duration = Duration::from_secs(6);
 /// A node that isn't heard is forgotten after twice this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
-/// A name is looked up within this time.
-const LOOK_UP_WITHIN: Duration = Duration::from_millis(500);
+/// Names are looked up within this time, all of them.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(2);
+/// So many addresses of one name are spoken to.
+const OF_NAME_MAX: usize = 16;
 /// No value that others tell is longer.
 const VALUE_BYTES_MAX: usize = 300;
 
@@ -122,6 +124,8 @@ pub struct Args {
 pub enum Msg {
     /// A second has passed.
     Look,
+    /// Others may be found there.
+    Found(Vec<SocketAddr>),
 }
 
 /// The actor.
@@ -136,6 +140,8 @@ pub struct OwnState {
     looks: u64,
     /// Until then nobody is said to be gone.
     trusts_until: Instant,
+    /// At most one: looks for names of members that aren't heard.
+    looking_up: JoinSet<()>,
 }
 
 impl Actor for MembershipActor {
@@ -160,7 +166,8 @@ impl Actor for MembershipActor {
             cluster_id: uuid::Uuid::from_bytes(args.cluster).to_string(),
             gossip_interval: GOSSIP_EVERY,
             listen_addr: args.advertised,
-            seed_nodes: args.seeds.clone(),
+            // It would look names up before it begins, and wait for that.
+            seed_nodes: Vec::new(),
             failure_detector_config: FailureDetectorConfig {
                 phi_threshold: 8.0,
                 sampling_window_size: 256,
@@ -174,7 +181,8 @@ impl Actor for MembershipActor {
         };
         let handle = spawn_chitchat(config, told(&args, &(args.facts)()), &transport).await?;
         let now = Instant::now();
-        Ok(OwnState { args, handle, ring, looked_at: now, looks: 0, trusts_until: now })
+        let looking_up = JoinSet::new();
+        Ok(OwnState { args, handle, ring, looked_at: now, looks: 0, trusts_until: now, looking_up })
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, _: &mut OwnState) -> Result<(), ActorProcessingErr> {
@@ -182,7 +190,13 @@ impl Actor for MembershipActor {
         Ok(())
     }
 
-    async fn handle(&self, _: ActorRef<Msg>, Msg::Look: Msg, state: &mut OwnState) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, myself: ActorRef<Msg>, msg: Msg, state: &mut OwnState) -> Result<(), ActorProcessingErr> {
+        if let Msg::Found(addresses) = msg {
+            for address in addresses {
+                state.handle.gossip(address).map_err(|_| "gossip ended")?;
+            }
+            return Ok(());
+        }
         state.ring.store(Arc::new((state.args.keys)()));
         let facts = (state.args.facts)();
         let told = told(&state.args, &facts);
@@ -198,7 +212,7 @@ impl Actor for MembershipActor {
             .await;
         state.publish(heard);
         if state.looks.is_multiple_of(CALL_EVERY) {
-            state.call(&facts.members).await?;
+            state.call(&facts.members, myself);
         }
         state.looks += 1;
         Ok(())
@@ -244,26 +258,31 @@ impl OwnState {
         self.args.peers.map.store(Arc::new(peers));
     }
 
-    /// Speaks to members that aren't heard: they may have come back, or this node is new.
-    async fn call(&self, members: &[String]) -> Result<(), ActorProcessingErr> {
+    /// Speaks to members that aren't heard: they may have come back, or this node is new. And to the seeds.
+    fn call(&mut self, members: &[String], myself: ActorRef<Msg>) {
+        while self.looking_up.try_join_next().is_some() {}
+        if !self.looking_up.is_empty() {
+            return;
+        }
         let peers = self.args.peers.all();
         let heard: HashSet<&str> =
             peers.values().filter(|peer| peer.is_live).map(|peer| peer.address.as_str()).collect();
-        for member in members.iter().filter(|member| **member != self.args.address && !heard.contains(member.as_str()))
-        {
-            let address = match member.parse() {
-                Ok(address) => Some(address),
-                Err(_) => {
-                    let looking_up = tokio::net::lookup_host(member);
-                    let found = tokio::time::timeout(LOOK_UP_WITHIN, looking_up).await;
-                    found.ok().and_then(Result::ok).and_then(|mut found| found.next())
-                }
-            };
-            if let Some(address) = address {
-                self.handle.gossip(address).map_err(|_| "gossip ended")?;
+        let all: BTreeSet<&String> = members.iter().chain(&self.args.seeds).collect();
+        let silent = all.into_iter().filter(|name| **name != self.args.address && !heard.contains(name.as_str()));
+        let names: Vec<String> = silent.cloned().collect();
+        // From a socket of one family nobody of the other one is reached.
+        let is_v4 = self.args.socket.local_addr().is_ok_and(|own| own.is_ipv4());
+        self.looking_up.spawn(async move {
+            let looking_up = names.iter().map(async |name| {
+                let found = tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host(name)).await;
+                let found = found.ok().and_then(Result::ok).into_iter().flatten();
+                found.filter(|address| address.is_ipv4() == is_v4).take(OF_NAME_MAX).collect::<Vec<_>>()
+            });
+            let found: Vec<_> = futures_util::future::join_all(looking_up).await.into_iter().flatten().collect();
+            if !found.is_empty() {
+                myself.send_message(Msg::Found(found)).ok(); // the actor may have stopped
             }
-        }
-        Ok(())
+        });
     }
 }
 

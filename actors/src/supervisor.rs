@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `router` | at once, from the replicated state | 10 failures in 60 s | the node exits with the reason |
 //! | `sessions` | the same | the same | the same |
-//! | `membership` | the same, as a new start of gossip; only in a cluster of several nodes | the same | the same |
+//! | `membership` | after 5 s, as a new start of gossip; only in a cluster of several nodes | never | |
 //! | `rate_limiter` | the same, without the leases of the one before | the same | the same |
 //!
 //! While an actor restarts, its last view stays in force; a view that is too old is the request path's concern.
@@ -31,6 +31,8 @@ use crate::{
 /// Failures of one supervisor's actors within [`WINDOW`] before it gives up.
 const FAILURES_MAX: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
+/// Gossip is started again so long after it failed, as often as it takes: a node goes on without its hints.
+const GOSSIP_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A node that stops doesn't wait longer for that.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 /// How long one change may take to be published before the follower says so.
@@ -64,7 +66,7 @@ impl Supervisor {
     /// Starts gossip with other nodes.
     ///
     /// # Errors
-    /// If it can't start.
+    /// If it can't start now; it is tried again.
     pub async fn gossip(&self, args: membership::Args) -> Result<(), String> {
         match self.actor.call(|reply| Msg::Gossip(Box::new(args), reply), Some(Duration::from_secs(30))).await {
             Ok(CallResult::Success(started)) => started,
@@ -175,6 +177,7 @@ struct SupervisorActor;
 
 enum Msg {
     Gossip(Box<membership::Args>, RpcReplyPort<Result<(), String>>),
+    GossipAgain(Box<membership::Args>),
     Router(RpcReplyPort<ActorRef<router::Msg>>),
     #[cfg(test)]
     Sessions(RpcReplyPort<ActorRef<sessions::Msg>>),
@@ -197,6 +200,23 @@ struct State {
     failures: VecDeque<Instant>,
 }
 
+impl State {
+    /// What it tells are hints: a node goes on without them.
+    async fn start_gossip(&mut self, args: membership::Args, myself: &ActorRef<Msg>) -> Result<(), String> {
+        let started = Actor::spawn_linked(None, MembershipActor, args.clone(), myself.get_cell()).await;
+        match started {
+            Ok((membership, _)) => {
+                self.membership = Some((args, membership));
+                Ok(())
+            }
+            Err(error) => {
+                myself.send_after(GOSSIP_AGAIN_AFTER, || Msg::GossipAgain(Box::new(args)));
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
 impl Actor for SupervisorActor {
     type Msg = Msg;
     type State = State;
@@ -213,9 +233,13 @@ impl Actor for SupervisorActor {
     async fn handle(&self, myself: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Gossip(args, reply) => {
-                let started = Actor::spawn_linked(None, MembershipActor, (*args).clone(), myself.get_cell()).await;
-                let started = started.map(|(membership, _)| state.membership = Some((*args, membership)));
-                reply.send(started.map_err(|error| error.to_string())).ok(); // the caller may have stopped waiting
+                let started = state.start_gossip(*args, &myself).await;
+                reply.send(started).ok(); // the caller may have stopped waiting
+            }
+            Msg::GossipAgain(args) => {
+                if let Err(reason) = state.start_gossip(*args, &myself).await {
+                    tracing::error!(reason, "gossip doesn't start");
+                }
             }
             Msg::Router(reply) => drop(reply.send(state.router.clone())),
             #[cfg(test)]
@@ -238,6 +262,15 @@ impl Actor for SupervisorActor {
             }
             _ => return Ok(()),
         };
+        if let Some((_, membership)) = &state.membership
+            && cell.get_id() == membership.get_id()
+        {
+            tracing::error!(reason, "gossip failed and is started again soon");
+            if let Some((args, _)) = state.membership.take() {
+                myself.send_after(GOSSIP_AGAIN_AFTER, || Msg::GossipAgain(Box::new(args)));
+            }
+            return Ok(());
+        }
         let now = Instant::now();
         state.failures.retain(|failure| now.duration_since(*failure) < WINDOW);
         state.failures.push_back(now);
@@ -260,13 +293,6 @@ impl Actor for SupervisorActor {
             Actor::spawn_linked(None, RateLimiterActor, state.args.rate_limiter.clone(), myself.get_cell())
                 .await
                 .map(|(rate_limiter, _)| state.rate_limiter = rate_limiter)
-        } else if let Some((args, membership)) = &mut state.membership
-            && cell.get_id() == membership.get_id()
-        {
-            tracing::error!(reason, "gossip failed and is restarted");
-            Actor::spawn_linked(None, MembershipActor, args.clone(), myself.get_cell())
-                .await
-                .map(|(restarted, _)| *membership = restarted)
         } else {
             return Ok(());
         };

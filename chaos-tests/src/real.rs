@@ -143,7 +143,16 @@ async fn in_directory(options: &Options, nodes: &mut Nodes, directory: &Path, se
     }
     let mut callers = world.begin(seed);
     let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
-    let counts = faults::make(nodes, &history, &tools, &mut Random::new(seed), until).await?;
+    let made = faults::make(nodes, &history, &tools, &mut Random::new(seed), until).await;
+    // Also if the run can't go on: it says what was seen until then.
+    let counts = match made {
+        Ok(counts) => counts,
+        Err(error) => {
+            callers.shutdown().await;
+            fs::write(directory.join("history.txt"), history.text())?;
+            return Err(error);
+        }
+    };
 
     tokio::time::sleep(QUIET).await;
     callers.shutdown().await;

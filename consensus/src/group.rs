@@ -170,17 +170,21 @@ impl Replica {
         self.inner.inspected.get().map_or_else(Vec::new, |answer| answer(question))
     }
 
-    /// Asks all members the same; who doesn't answer at once is left out.
-    pub async fn inspect(&self, question: &[u8]) -> Vec<bytes::Bytes> {
-        let asking = self.known_members().into_iter().map(async |member| match member.id == self.inner.node_id {
-            true => Some(self.inspect_here(question).into()),
+    /// Asks all members the same, but for those in `silent`; who doesn't answer at once is left out, and is there from then on.
+    pub async fn inspect(&self, question: &[u8], silent: &mut BTreeSet<u64>) -> Vec<bytes::Bytes> {
+        let members = self.known_members().into_iter().filter(|member| !silent.contains(&member.id));
+        let asking = members.map(async |member| match member.id == self.inner.node_id {
+            true => (member.id, Some(self.inspect_here(question).into())),
             false => {
                 let elsewhere = Some((member.id, BasicNode::new(&member.address)));
                 let deadline = Instant::now() + STATUS_WITHIN;
-                self.send(elsewhere, Method::Inspect, question.to_vec(), deadline).await?.ok()
+                let answer = self.send(elsewhere, Method::Inspect, question.to_vec(), deadline).await;
+                (member.id, answer.and_then(Result::ok))
             }
         });
-        futures_util::future::join_all(asking).await.into_iter().flatten().collect()
+        let answers = futures_util::future::join_all(asking).await;
+        silent.extend(answers.iter().filter(|(_, answer)| answer.is_none()).map(|(id, _)| *id));
+        answers.into_iter().filter_map(|(_, answer)| answer).collect()
     }
 
     /// About what the time in the log is now, for showing it.

@@ -28,6 +28,9 @@ const PUBLISH_AFTER: usize = 256;
 /// for the log, and at a start no more is read than twice the state.
 const SNAPSHOT_BYTES_SMALL: u64 = if cfg!(test) { 100 << 10 } else { 4 << 20 };
 
+/// Where each entry of the log is is held in memory: there are no more of them than about this.
+const LOG_ENTRIES_MAX: u64 = 50_000;
+
 /// The state with what openraft must know of it.
 pub struct StateMachine {
     state: State,
@@ -114,8 +117,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
         let bytes = self.snapshots.bytes();
         let is_worth_it = || {
-            let after = self.snapshots.newest().and_then(|newest| newest.last_log_id).map_or(0, |last| last.index);
-            self.log.bytes_after(after) >= bytes
+            let index = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index);
+            let after = index(self.snapshots.newest().and_then(|newest| newest.last_log_id));
+            let entries = index(self.last_applied).saturating_sub(after);
+            entries >= LOG_ENTRIES_MAX || self.log.bytes_after(after) >= bytes
         };
         match force || bytes <= SNAPSHOT_BYTES_SMALL || is_worth_it() {
             true => Some(self.get_snapshot_builder().await),

@@ -44,7 +44,6 @@ const STEP_DOWN_WITHIN: Duration = Duration::from_secs(8);
 /// Why a node ends whose data another process has too.
 pub const DOUBLED: &str = "other nodes hear another process with this node's id, or know a later start of it: a data directory belongs to one machine, \
      and neither a copy of it nor one from a backup can be used: give this node an empty one and let it join anew";
-
 /// What this node has before its replica is there.
 pub struct Entering {
     settings: Clustered,
@@ -93,6 +92,12 @@ impl Entering {
         let datagrams = gossip::bind(listener.local_addr()?)?;
         let address = settings.address.clone().map_or_else(|| listener.local_addr().map(|at| at.to_string()), Ok)?;
         let data_dir = config.data_dir.clone();
+        if let Some(mark) = Start::refused(&data_dir) {
+            bail!(
+                "{DOUBLED}. If it is certain that no other process has or had this node's data, remove {} and start again",
+                mark.display()
+            );
+        }
         let raft = data_dir.join("raft");
         make_directory(&raft)?;
         let (node, has_log) = octelium_consensus::peek(&raft)?;
@@ -147,6 +152,7 @@ impl Entering {
     /// Resolves if others hear another process with this node's id.
     pub async fn doubled(&self) {
         self.link.doubled().await;
+        self.own.mark_refused(&self.data_dir);
     }
 
     /// Opens the door for other nodes, if this one can prove already who it is: without the others it gets no quorum.
@@ -183,7 +189,12 @@ impl Entering {
         let joins = || Joins { control: control.clone(), key_file: self.data_dir.join("sealing.key") };
         server.take_in(joins());
         let cluster = identity.cluster;
-        control.renew_gossip_keys().await?;
+        // The leader makes them anew later on; without the first ones there is no gossip yet, which is no reason not to serve.
+        if control.gossip_keys().is_empty()
+            && let Err(error) = control.renew_gossip_keys().await
+        {
+            tracing::warn!(%error, "the keys of gossip can't be made now");
+        }
         let door = door::open(&self.data_dir, joins(), Arc::new(identity), self.address.clone())?;
         Ok(Membership {
             address: self.address,
@@ -203,6 +214,7 @@ impl Membership {
     /// Resolves if others hear another process with this node's id.
     pub async fn doubled(&self) {
         self.link.doubled().await;
+        self.start.mark_refused(&self.data_dir);
     }
 
     /// What the node's gossip needs.

@@ -107,6 +107,15 @@ impl Node {
         let entering = Entering::begin(config).await?;
         let sealing = Arc::new(SealingKey::load_or_create(&key_file)?);
         let (addresses, mut sockets) = take_addresses(config)?;
+        let metrics = match config.metrics_listen {
+            None => None,
+            Some(address) => {
+                let server = metrics::server::Server::start(address).await;
+                let server = server.with_context(|| format!("metricsListen: listening on {address}"))?;
+                tracing::info!(address = %server.address, "metrics and health are told");
+                Some(server)
+            }
+        };
         let writer = Writer::start(&config.access_log).context("opening the access log")?;
 
         // 2. The replicated state, and those who follow it.
@@ -214,25 +223,23 @@ impl Node {
             workers.push(worker::start(index, parts.clone(), doors, drained.clone(), worker_ended.clone())?);
         }
         if let Some(membership) = &membership {
-            let started = match membership.gossip(&control, sources.clone()).await {
-                Ok(args) => supervisor.gossip(args).await,
-                Err(error) => Err(format!("{error:#}")),
-            };
-            // Hints are all that is missing then.
-            if let Err(reason) = started {
-                tracing::warn!(reason, "this node goes on without gossip until its next start");
+            // Hints are all that is missing if it doesn't start.
+            match membership.gossip(&control, sources.clone()).await {
+                Ok(args) => {
+                    if let Err(reason) = supervisor.gossip(args).await {
+                        tracing::warn!(reason, "gossip doesn't start now, and is tried again");
+                    }
+                }
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    tracing::warn!(reason, "this node goes on without gossip until its next start");
+                }
             }
         }
         // Last: whoever is told that this node is ready finds its doors open.
-        let metrics = match config.metrics_listen {
-            None => None,
-            Some(address) => {
-                let server = metrics::server::Server::start(address, sources).await;
-                let server = server.with_context(|| format!("metricsListen: listening on {address}"))?;
-                tracing::info!(address = %server.address, "metrics and health are told");
-                Some(server)
-            }
-        };
+        if let Some(metrics) = &metrics {
+            metrics.tell(sources);
+        }
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]
         let sweeper = tokio::spawn(sweep(control.clone(), membership.clone(), replica.clone()));
         #[allow(clippy::disallowed_methods, reason = "ended in `stop`")]

@@ -66,7 +66,7 @@ impl fmt::Display for Fault {
             Self::NoGossip => "no gossip",
             Self::Slow => "slow link",
             Self::Lossy => "lossy link",
-            Self::Power => "all killed",
+            Self::Power => "all nodes killed",
             Self::Restart => "orderly restart",
             Self::DiskFull => "disk full",
             Self::Fsync => "fsync fails",
@@ -141,9 +141,10 @@ pub async fn make(
         let began = history.now();
         // Open-ended, until it is known when it ended.
         history.inner.lock().faults.push((began, u64::MAX));
-        let felt = two(nodes, history, tools, random, (fault, node), beside)
-            .await
-            .with_context(|| format!("{fault}, node {node}"))?;
+        let felt = two(nodes, history, tools, random, (fault, node), beside).await.with_context(|| match beside {
+            None => format!("{fault}, node {node}"),
+            Some((other, its)) => format!("{fault}, node {node}, and {other}, node {its}"),
+        })?;
         let ended = history.now();
         let healed = nodes.healed(HEAL_WITHIN, LAG_MAX).await;
         let now = history.now();
@@ -154,12 +155,12 @@ pub async fn make(
         inner.excuses.extend(felt.into_iter().map(|(node, from)| (node, from, now)));
         let (at, lasted) = (Duration::from_nanos(began), Duration::from_nanos(ended - began));
         let beside = beside.map(|(fault, node)| format!(", {fault} node {node}")).unwrap_or_default();
-        print!("{at:>8.1?}  {fault:<16} node {node}{beside} for {lasted:>5.1?}, ");
+        let node = if fault == Fault::Power { String::new() } else { format!(" node {node}") };
+        print!("{at:>8.1?}  {fault:<16}{node}{beside} for {lasted:>5.1?}, ");
         let Some(healed) = healed else {
             println!("not healed");
-            let sentence = format!(
-                "heal: {HEAL_WITHIN:?} after `{fault}` of node {node}{beside} at {at:.1?} not all nodes were well"
-            );
+            let sentence =
+                format!("heal: {HEAL_WITHIN:?} after `{fault}`{node}{beside} at {at:.1?} not all nodes were well");
             inner.broken.push(sentence);
             return Ok(counts);
         };

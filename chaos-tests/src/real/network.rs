@@ -11,10 +11,11 @@ use anyhow::{Context, Result, bail};
 /// All that is made is named after this, so that leftovers of a run that was killed can be removed.
 const PREFIX: &str = "octchaos";
 const NETWORK: [u8; 3] = [10, 231, 77];
-/// How much a slow link carries: less than a busy cluster sends.
-const SLOW: &str = "256kbit";
-/// Of packets on a lossy link.
-const LOST: &str = "0.2";
+/// How much a slow link carries, about as much as a busy leader sends, and how many packets wait before it.
+const SLOW: &str = "2mbit";
+const SLOW_QUEUE: &str = "50";
+/// Of packets on a lossy link, each way.
+const LOST: &str = "0.05";
 
 /// In which way two nodes don't hear each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,7 @@ impl Network {
         let narrow =
             ["class", "add", "dev", "eth0", "parent", "1:", "classid", "1:20", "htb", "rate", SLOW, "burst", "4k"];
         self.shape(node, &narrow)?;
+        self.shape(node, &["qdisc", "add", "dev", "eth0", "parent", "1:20", "pfifo", "limit", SLOW_QUEUE])?;
         for other in self.others(node) {
             let to = ["u32", "match", "ip", "dst", &other, "flowid", "1:20"];
             self.shape(node, &[&["filter", "add", "dev", "eth0", "parent", "1:", "protocol", "ip"], &to[..]].concat())?;

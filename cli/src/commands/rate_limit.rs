@@ -82,6 +82,9 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
             if found.is_partial {
                 output::warning("there are too many counters to look at them all: these are the fullest");
             }
+            if found.unnamed > 0 && which.selector() != RateLimitSelector::default() {
+                output::warning(&unknown(found.unnamed));
+            }
             let left = found.total.saturating_sub(found.rate_limits.len() as u64);
             output::result(&match found.rate_limits.as_slice() {
                 [] => "No counter is in use\n".to_owned(),
@@ -99,6 +102,9 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
             }
             let request = ResetRateLimitsRequest { selector: Some(selector), all: *all };
             let done = cluster.control(async |control| control.reset_rate_limits(request.clone()).await).await?;
+            if done.unnamed > 0 {
+                output::warning(&(unknown(done.unnamed) + "; --all resets them too"));
+            }
             let text = match done.count {
                 0 => "No counter was in use\n".to_owned(),
                 1 => "1 counter reset\n".to_owned(),
@@ -107,6 +113,14 @@ pub async fn run(cluster: &mut Cluster, arguments: &Arguments) -> anyhow::Result
             Ok(output::result(&text)?)
         }
     }
+}
+
+fn unknown(counters: u64) -> String {
+    let (some, are) =
+        if counters == 1 { ("1 counter".to_owned(), "is") } else { (format!("{counters} counters"), "are") };
+    format!(
+        "{some} can't be told apart now and {are} left out: a node that knows them doesn't answer, or was started anew"
+    )
 }
 
 fn cells(counter: &RateLimit) -> Vec<String> {

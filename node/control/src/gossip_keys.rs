@@ -14,6 +14,8 @@ const PREFIX: &str = "nodes/gossip/";
 const REPLACED_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A new key is used to seal after so long, when all nodes have it.
 const USED_AFTER: Duration = Duration::from_secs(60);
+/// Clocks differ by less, in seconds.
+const SKEW: i64 = 3_600;
 /// The newest keys that are kept: what was sealed with one before is opened still.
 const KEPT: usize = 2;
 
@@ -41,7 +43,10 @@ fn due(keys: &[(u32, i64)], now_unix: i64) -> Due {
     let seconds = i64::try_from(REPLACED_AFTER.as_secs()).unwrap_or(i64::MAX);
     let make = match keys.last() {
         None => Some(1),
-        Some((id, made)) if now_unix.saturating_sub(*made) >= seconds => Some(id.wrapping_add(1)),
+        // One from the future was made by a node whose clock was wrong: it would never be used.
+        Some((id, made)) if now_unix.saturating_sub(*made) >= seconds || made.saturating_sub(now_unix) > SKEW => {
+            Some(id.wrapping_add(1))
+        }
         Some(_) => None,
     };
     let kept = KEPT - usize::from(make.is_some()).min(KEPT);

@@ -1,7 +1,7 @@
 //! The counters of strict rate limits: how full they are, and how to empty them. How full is known from the log; what a counter
 //! counts is known to the nodes that met requests of it, since the log has only a digest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use octelium_actors::{Views, rate_limiter::CounterId};
 use octelium_api::{
@@ -85,6 +85,7 @@ pub(crate) async fn list(inner: &Inner, request: &ListRateLimitsRequest) -> Resu
     let is_everything = selector.is_empty();
     let looked_at = counters.len().min(LOOKED_AT_MAX);
     let all = counters.len() as u64;
+    let (mut unnamed, mut silent) = (0, BTreeSet::new());
     for batch in counters[..looked_at].chunks_mut(NAMES_AT_ONCE) {
         let room = (limit as usize).saturating_sub(rate_limits.len());
         if is_everything && room == 0 {
@@ -93,9 +94,10 @@ pub(crate) async fn list(inner: &Inner, request: &ListRateLimitsRequest) -> Resu
             continue;
         }
         let ids: Vec<Id> = batch.iter().map(|(id, _)| *id).collect();
-        let mut names = names(inner, &ids).await;
+        let mut names = names(inner, &ids, &mut silent).await;
         for (id, shown) in batch {
             let named = names.remove(id);
+            unnamed += u64::from(named.is_none());
             if !selector.matches(&state, named.as_ref()) {
                 continue;
             }
@@ -113,7 +115,7 @@ pub(crate) async fn list(inner: &Inner, request: &ListRateLimitsRequest) -> Resu
     if is_everything {
         total = all;
     }
-    Ok(ListRateLimitsResponse { rate_limits, total, is_partial })
+    Ok(ListRateLimitsResponse { rate_limits, total, is_partial, unnamed })
 }
 
 /// Empties the counters that were asked for.
@@ -134,11 +136,13 @@ pub(crate) async fn reset(
     }
     let ids: Vec<Id> = state.grants().counters().map(|(id, _)| *id).collect();
     let mut selected = Vec::new();
+    let (mut unnamed, mut silent) = (0, BTreeSet::new());
     match request.all {
         true => selected = ids,
         false => {
             for batch in ids.chunks(NAMES_AT_ONCE) {
-                let names = names(inner, batch).await;
+                let names = names(inner, batch, &mut silent).await;
+                unnamed += batch.iter().filter(|id| !names.contains_key(*id)).count() as u64;
                 selected.extend(batch.iter().filter(|id| selector.matches(&state, names.get(*id))));
             }
         }
@@ -153,13 +157,13 @@ pub(crate) async fn reset(
     }
     let count = selected.len() as u64;
     tracing::info!(count, user = actor.user_uid, "counters of rate limits were reset");
-    Ok(ResetRateLimitsResponse { count, index })
+    Ok(ResetRateLimitsResponse { count, index, unnamed })
 }
 
-/// Asks all nodes what these counters count.
-async fn names(inner: &Inner, ids: &[Id]) -> HashMap<Id, Named> {
+/// Asks all nodes what these counters count, but for those that didn't answer before.
+async fn names(inner: &Inner, ids: &[Id], silent: &mut BTreeSet<u64>) -> HashMap<Id, Named> {
     let mut known = HashMap::new();
-    for answer in inner.store.replica.inspect(&ids.concat()).await {
+    for answer in inner.store.replica.inspect(&ids.concat(), silent).await {
         // What a node of another version answers isn't read.
         let Ok(answer) = Names::decode(answer) else { continue };
         for named in answer.names {

@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, UdpSocket},
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -22,6 +23,9 @@ use crate::{proxy::Now, telemetry::metrics::Sources};
 /// sealed with other keys. Starts of the actor within one start of the node count on from there.
 const RANDOM_BITS: u32 = 28;
 
+/// The own name is looked up within this time.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
+
 /// Takes the address, with the number of the port that the door for other nodes has.
 ///
 /// # Errors
@@ -36,10 +40,15 @@ pub(super) async fn arguments(node: &Membership, control: &Control, sources: Sou
     let advertised = match node.address.parse() {
         Ok(address) => address,
         Err(_) => {
-            let mut found = tokio::net::lookup_host(&node.address)
-                .await
-                .with_context(|| format!("clusterAddress: looking up `{}`", node.address))?;
-            found.next().with_context(|| format!("clusterAddress: `{}` has no address", node.address))?
+            let looking_up = tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host(&node.address));
+            let found = looking_up.await.map_err(std::io::Error::from).flatten();
+            let found = found.with_context(|| format!("clusterAddress: looking up `{}`", node.address))?;
+            let found: Vec<SocketAddr> = found.collect();
+            let own = node.gossip.datagrams.local_addr()?;
+            // One of the family that this node's datagrams have, if there is one.
+            let fitting = found.iter().find(|address| address.is_ipv4() == own.is_ipv4());
+            let address = fitting.or(found.first());
+            *address.with_context(|| format!("clusterAddress: `{}` has no address", node.address))?
         }
     };
     let control = control.clone();

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fmt, fs,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +22,10 @@ const GREET_EVERY: Duration = Duration::from_millis(500);
 /// Nodes whose starts are remembered; a cluster has far fewer.
 const REMEMBERED: usize = 1_024;
 
+/// In the data directory: the number of the last start, and of the last one that other nodes refused.
+const STARTS: &str = "starts";
+const REFUSED: &str = "starts.refused";
+
 /// One start of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
@@ -37,7 +41,7 @@ impl Start {
     /// # Errors
     /// If the number can't be read or kept.
     pub fn next(data_dir: &Path) -> Result<Self> {
-        let file = data_dir.join("starts");
+        let file = data_dir.join(STARTS);
         let last = match fs::read_to_string(&file) {
             Ok(text) => text.trim().parse().with_context(|| format!("{} is damaged: remove it", file.display()))?,
             // Others may know the node by a number that was lost: the clock is above it, as a node isn't started once a second.
@@ -48,6 +52,21 @@ impl Start {
         write(&file, number.to_string().as_bytes(), 0o600)?;
         let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
         Ok(Self { number, random })
+    }
+
+    /// Notes that other nodes refused this start. A copy of a data directory that is started again and again would be taken for the successor
+    /// of the node that it was made from, once that stops.
+    pub fn mark_refused(&self, data_dir: &Path) {
+        if let Err(error) = write(&data_dir.join(REFUSED), self.number.to_string().as_bytes(), 0o600) {
+            tracing::error!(%error, "it can't be noted that this data directory was refused");
+        }
+    }
+
+    /// Where it stands that the last start of this data directory was refused, if it was.
+    pub fn refused(data_dir: &Path) -> Option<PathBuf> {
+        let number = |name: &str| fs::read_to_string(data_dir.join(name)).ok()?.trim().parse::<u64>().ok();
+        let last_was_refused = number(REFUSED).is_some_and(|refused| number(STARTS) == Some(refused));
+        last_was_refused.then(|| data_dir.join(REFUSED))
     }
 }
 
@@ -118,6 +137,11 @@ mod tests {
         let file = directory.path().join("starts");
         fs::write(&file, "99999999999\n").unwrap();
         assert_eq!(Start::next(directory.path()).unwrap().number, 100_000_000_000, "whatever the clock says");
+        assert_eq!(Start::refused(directory.path()), None);
+        Start { number: 7, random: 1 }.mark_refused(directory.path());
+        assert_eq!(Start::refused(directory.path()), None, "there was a later one");
+        Start { number: 100_000_000_000, random: 1 }.mark_refused(directory.path());
+        assert!(Start::refused(directory.path()).is_some());
         fs::write(&file, "x").unwrap();
         assert!(Start::next(directory.path()).unwrap_err().to_string().contains("is damaged"));
     }

@@ -169,6 +169,38 @@ async fn three_nodes_are_one_cluster_and_survive_the_loss_of_any() {
     assert!(unknown.message().contains("there is no node"), "{unknown:?}");
 }
 
+/// A node that waits for the others is alive, so that nobody kills it for that, and isn't ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_for_the_others_says_so() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let mut members = three(&[]).await;
+    let api = members[0].api(&members[0]).await;
+    voters(&api, 3).await;
+    for member in &mut members[..2] {
+        member.process.take().unwrap().kill().await;
+    }
+    // The third is there, and asleep.
+    let third = members[2].process().id().to_string();
+    let signal = |name: &str| {
+        assert!(std::process::Command::new("kill").args(["-s", name, &third]).status().unwrap().success());
+    };
+    signal("STOP");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let health = async |path: &str| Connection::plain(free).await.call(&get("node", path)).await;
+    let others = async {
+        until("the port", async || tokio::net::TcpStream::connect(free).await.ok()).await;
+        let ready = health("/readyz").await;
+        assert_eq!(ready.status, 503);
+        assert!(ready.text().starts_with("starting"), "{}", ready.text());
+        assert_eq!((health("/livez").await.status, health("/metrics").await.status), (200, 503));
+        signal("CONT");
+    };
+    let address = free.to_string();
+    let settings = ["--metrics-listen", address.as_str()];
+    tokio::join!(members[0].restart(&settings), others);
+    until("the node to be ready", async || (health("/readyz").await.status == 200).then_some(())).await;
+}
+
 /// Who hops between the nodes gets what the limit says, in all; a node that is left alone refuses whoever needs a Session, and
 /// recovers by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -394,6 +426,9 @@ async fn a_copy_of_a_node_ends_and_harms_nobody() {
     voters(&api, 3).await;
     let exit = Process::start(copy.path(), ALONE, &[]).await.map(|_| ()).unwrap_err();
     assert!(exit.code == Some(1) && exit.errors.contains("another process with this node's id"), "{}", exit.errors);
+    // It isn't taken for the node's successor either, once that stops.
+    let again = Process::start(copy.path(), ALONE, &[]).await.map(|_| ()).unwrap_err();
+    assert!(again.code == Some(1) && again.errors.contains("starts.refused"), "{}", again.errors);
     // The node itself goes on, and so does the cluster.
     voters(&members[2].api(&members[0]).await, 3).await;
     api.apply(&[workload("after")]).await;

@@ -171,7 +171,7 @@ impl control::control_service_server::ControlService for Cluster {
         found.retain(|counter| selects(&selector, counter));
         let total = found.len() as u64;
         found.truncate(request.limit as usize);
-        Ok(Response::new(control::ListRateLimitsResponse { rate_limits: found, total, is_partial: false }))
+        Ok(Response::new(control::ListRateLimitsResponse { rate_limits: found, total, is_partial: false, unnamed: 0 }))
     }
 
     async fn reset_rate_limits(
@@ -184,7 +184,7 @@ impl control::control_service_server::ControlService for Cluster {
         let before = inner.rate_limits.len();
         inner.rate_limits.retain(|counter| !request.all && !selects(&selector, counter));
         let count = (before - inner.rate_limits.len()) as u64;
-        Ok(Response::new(control::ResetRateLimitsResponse { count, index: 7 }))
+        Ok(Response::new(control::ResetRateLimitsResponse { count, index: 7, unnamed: u64::from(!request.all) }))
     }
 
     async fn remove_node(
