@@ -206,6 +206,10 @@ impl Network {
                 run("ip", &["netns", "del", name]).ok(); // what stays is told by the next run
             }
         }
+        // A namespace lives on, and its link with it, until the last of its processes is gone.
+        for node in 0..self.nodes {
+            run("ip", &["link", "del", &format!("{PREFIX}{node}")]).ok(); // mostly it is gone
+        }
         let bridge = format!("{PREFIX}br");
         if output("ip", &["link", "show", &bridge]).is_ok_and(|output| output.status.success()) {
             run("ip", &["link", "del", &bridge]).ok(); // as above
