@@ -32,6 +32,8 @@ const GOSSIP_EVERY: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Members that aren't heard are spoken to this often, in looks.
 const CALL_EVERY: u64 = 3;
+/// Seeds are spoken to this often, in looks, once somebody is heard.
+const SEEDS_EVERY: u64 = 60;
 /// A look that comes so late says more of this node than of the others: they are suspected only after a while.
 const LATE: Duration = Duration::from_secs(3);
 const SUSPECT_AFTER: Duration = Duration::from_secs(6);
@@ -267,7 +269,9 @@ impl OwnState {
         let peers = self.args.peers.all();
         let heard: HashSet<&str> =
             peers.values().filter(|peer| peer.is_live).map(|peer| peer.address.as_str()).collect();
-        let all: BTreeSet<&String> = members.iter().chain(&self.args.seeds).collect();
+        let wants_seeds = heard.is_empty() || self.looks.is_multiple_of(SEEDS_EVERY);
+        let seeds = self.args.seeds.iter().filter(|_| wants_seeds);
+        let all: BTreeSet<&String> = members.iter().chain(seeds).collect();
         let silent = all.into_iter().filter(|name| **name != self.args.address && !heard.contains(name.as_str()));
         let names: Vec<String> = silent.cloned().collect();
         // From a socket of one family nobody of the other one is reached.
