@@ -96,8 +96,10 @@ fn rate_limits(config: &Config) -> impl Iterator<Item = (usize, &str, &RateLimit
 }
 
 fn rate_limit(path: &str, limit: &RateLimit, report: &mut Report) {
-    if limit.limit <= 0 {
-        report.add(&format!("{path}.limit"), "missing: how many requests a window may have, 1 or more");
+    match limit.limit {
+        0 => report.add(&format!("{path}.limit"), "missing: how many requests a window may have, 1 or more"),
+        1.. => {}
+        below => report.add(&format!("{path}.limit"), &format!("found {below}: a window has 1 request or more")),
     }
     let window = format!("{path}.window");
     match &limit.window {
