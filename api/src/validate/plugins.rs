@@ -99,7 +99,7 @@ fn rate_limit(path: &str, limit: &RateLimit, report: &mut Report) {
     match limit.limit {
         0 => report.add(&format!("{path}.limit"), "missing: how many requests a window may have, 1 or more"),
         1.. => {}
-        below => report.add(&format!("{path}.limit"), &format!("found {below}: a window has 1 request or more")),
+        below => report.add(&format!("{path}.limit"), format!("found {below}: a window has 1 request or more")),
     }
     let window = format!("{path}.window");
     match &limit.window {
