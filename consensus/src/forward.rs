@@ -169,6 +169,23 @@ impl Replica {
     /// [`Error::NotLeader`], also when no quorum answers; [`Error::Behind`]; or the replica stopped.
     pub async fn confirm(&self) -> Result<u64, Error> {
         let deadline = Instant::now() + LEADER_WITHIN;
+        loop {
+            let result = self.confirm_once(deadline).await;
+            // A connection that broke is found broken only by who uses it, and a leader is lost only for a while.
+            let is_worth_another = matches!(result, Err(Error::NotLeader)) && self.inner.peers.is_some();
+            if !is_worth_another || Instant::now() + AGAIN_AFTER >= deadline {
+                return result;
+            }
+            sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// As [`Self::confirm`], and asks once.
+    pub(crate) async fn confirm_now(&self) -> Result<u64, Error> {
+        self.confirm_once(Instant::now() + LEADER_WITHIN).await
+    }
+
+    async fn confirm_once(&self, deadline: Instant) -> Result<u64, Error> {
         let elsewhere = match self.linearize(deadline).await {
             Ok(result) => return result,
             Err(elsewhere) => elsewhere,

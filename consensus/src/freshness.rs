@@ -63,7 +63,7 @@ impl Freshness {
     /// If there is no answer; what was known before grows older.
     pub async fn ask(&self, replica: &Replica) -> Result<(), Error> {
         let asked = Instant::now();
-        replica.confirm().await?;
+        replica.confirm_now().await?;
         self.confirmed(asked);
         Ok(())
     }

@@ -294,7 +294,7 @@ impl Replica {
                 wire::Changed { refused: Some(reason), .. } => return Err(Error::Members { reason }),
                 wire::Changed { not_leader: false, .. } => {
                     // Whoever asked sees it here; if not in time, it is done all the same.
-                    self.confirm().await.ok();
+                    self.confirm_now().await.ok();
                     return Ok(());
                 }
                 _ if Instant::now() >= deadline => return Err(Error::NotLeader),

@@ -293,7 +293,7 @@ impl Replica {
     async fn catch_up(&self) -> Result<(), Error> {
         let mut said = std::time::Instant::now();
         loop {
-            match self.confirm().await {
+            match self.confirm_now().await {
                 Ok(_) => return Ok(()),
                 Err(Error::NotLeader | Error::Behind { .. } | Error::Unknown) => {}
                 Err(error) => return Err(error),

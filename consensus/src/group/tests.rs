@@ -191,7 +191,7 @@ async fn the_loss_of_the_leader_loses_nothing_and_a_minority_decides_nothing() {
     until(async || rest[0].propose(put("after")).await.is_ok()).await;
     assert!(has(rest[0], "before") && has(rest[0], "after"));
     assert!(within(lost).await.unwrap().is_err());
-    assert!(cluster.replicas[&old].confirm().await.is_err(), "who is cut off confirms nothing");
+    assert!(cluster.replicas[&old].confirm_now().await.is_err(), "who is cut off confirms nothing");
 
     cluster.switch.heal();
     within(cluster.replicas[&old].reached(rest[0].state().index())).await;

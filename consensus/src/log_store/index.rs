@@ -6,7 +6,7 @@ use super::record;
 use crate::raft::{Entry, LogId, Vote};
 
 /// Entries of so many stored bytes are also held in memory. There they are decoded and take some six times as much.
-const CACHED_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 2 << 20 };
+const CACHED_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 512 << 10 };
 
 /// Where a record is.
 #[derive(Debug, Clone)]
