@@ -4,11 +4,12 @@
 //! of one thread with paused time, so that a seed decides all that happens.
 
 mod drive;
+mod turns;
 
 use std::{
     cell::RefCell,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
     sync::Arc,
@@ -63,6 +64,7 @@ struct Status {
     waiting: Vec<Waker>,
     tasks: Vec<AbortHandle>,
     panics: u64,
+    turns: turns::Turns,
 }
 
 impl fmt::Debug for Machine {
@@ -78,7 +80,12 @@ impl Machine {
         let drift = i64::try_from(random % 1_000).unwrap_or_default() - 500;
         let flush_micros = [50, 500, 5_000][usize::try_from(random / 1_000 % 3).unwrap_or_default()];
         let started = Instant::now();
-        Self(Arc::new(Inner { drive: Mutex::new(drive), mistake, started, drift, flush_micros, status }))
+        let this = Self(Arc::new(Inner { drive: Mutex::new(drive), mistake, started, drift, flush_micros, status }));
+        let of_tasks = this.clone();
+        #[allow(clippy::disallowed_methods, reason = "its end is that of the machine")]
+        let turns = tokio::spawn(poll_fn(move |context| of_tasks.0.status.lock().turns.give(context)));
+        this.0.status.lock().tasks.push(turns.abort_handle());
+        this
     }
 
     /// The machine whose task runs on this thread just now.
@@ -88,9 +95,10 @@ impl Machine {
 
     /// Starts a task on this machine; it ends with it.
     pub fn spawn<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        #[allow(clippy::disallowed_methods, reason = "its end is that of the machine")]
-        let task = tokio::spawn(Task { machine: self.clone(), future: Box::pin(future) });
         let mut status = self.0.status.lock();
+        let number = status.turns.number();
+        #[allow(clippy::disallowed_methods, reason = "its end is that of the machine")]
+        let task = tokio::spawn(Task { machine: self.clone(), number, future: Box::pin(future) });
         if status.is_off {
             task.abort();
         }
@@ -189,6 +197,7 @@ pub(crate) fn is_made(mistake: Mistake) -> bool {
 /// A task that runs while its machine does.
 struct Task<F> {
     machine: Machine,
+    number: u64,
     future: Pin<Box<F>>,
 }
 
@@ -203,6 +212,9 @@ impl<F: Future> Future for Task<F> {
             }
             if status.is_paused {
                 status.waiting.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            if !status.turns.has(self.number, context.waker()) {
                 return Poll::Pending;
             }
         }
