@@ -14,7 +14,7 @@ fn some_seeds_keep_every_promise() {
 
 #[test]
 fn a_seed_gives_the_same_run_each_time() {
-    for seed in [1] {
+    for seed in [1, 2] {
         let (first, second) = (run(seed, 5, None).unwrap(), run(seed, 5, None).unwrap());
         assert_eq!(first.lines, second.lines);
         assert_eq!(first.trace, second.trace);
@@ -24,7 +24,8 @@ fn a_seed_gives_the_same_run_each_time() {
 
 /// Runs seeds until one breaks a promise.
 fn caught(mistake: Mistake) {
-    let found = (0..60).find(|seed| !run(*seed, 20, Some(mistake)).unwrap().broken.is_empty());
+    let found =
+        (0..60).find(|seed| !run(*seed, 20, Some(mistake)).expect("there is room for the disks").broken.is_empty());
     assert!(found.is_some(), "no run with {mistake:?} breaks a promise");
 }
 
