@@ -16,6 +16,9 @@ use tokio::{
 
 use super::World;
 
+/// A connection on which nothing comes back is given up after this time, as the real one is by its signs of life.
+const ALIVE_WITHIN: Duration = Duration::from_secs(6);
+
 /// The way out of a node.
 pub struct Port {
     pub world: Weak<Mutex<World>>,
@@ -80,8 +83,7 @@ impl Link for Port {
                 }
                 match fate.there {
                     Some(after) => way.deliver(after, fate.back, sender),
-                    // Nobody answers; the sender waits as long as it wants to.
-                    None => std::mem::forget(sender),
+                    None => breaks_later(sender),
                 }
             }
             match timeout(within, answer).await {
@@ -91,6 +93,15 @@ impl Link for Port {
             }
         })
     }
+}
+
+/// Nobody answers; after a while the connection is found to be broken.
+fn breaks_later(sender: oneshot::Sender<Result<Bytes, String>>) {
+    #[allow(clippy::disallowed_methods, reason = "it ends by itself")]
+    tokio::spawn(async move {
+        sleep(ALIVE_WITHIN).await;
+        drop(sender);
+    });
 }
 
 /// A request under way.
@@ -127,7 +138,7 @@ impl Way {
                     sleep(back).await;
                     sender.send(answer.map_err(|error| error.to_string())).ok();
                 }
-                None => std::mem::forget(sender),
+                None => breaks_later(sender),
             }
         });
     }
