@@ -47,8 +47,14 @@ impl Replica {
         let has_id = !proposal.command.request_id.is_empty();
         let proposed = Instant::now();
         let deadline = proposed + LEADER_WITHIN;
+        let mut may_have_written = false;
         loop {
-            let result = self.propose_somewhere(&proposal, deadline).await;
+            let result = match self.propose_somewhere(&proposal, deadline).await {
+                // Of this try that is so, and of an earlier one nobody knows.
+                Err(Error::NotLeader) if may_have_written => Err(Error::Unknown),
+                result => result,
+            };
+            may_have_written |= matches!(result, Err(Error::Unknown));
             if result.is_ok() {
                 self.inner.figures.commit.observe(proposed.elapsed().as_secs_f64());
             }

@@ -108,6 +108,9 @@ impl Client {
         if has_id {
             command.request_id = format!("{}-{}", self.number, self.written);
         }
+        // Noted at once: the run may end before the answer comes.
+        let operation = Operation { does: Does::Write(value), began, ended: None };
+        self.world.lock().operations.entry(register).or_default().push(operation);
         let mut became = self.propose(command.clone()).await;
         let mut may_have = matches!(became, Became::Unknown);
         for _ in 0..3 {
@@ -119,10 +122,12 @@ impl Client {
         }
         let is_done = matches!(became, Became::Done(_));
         let mut world = self.world.lock();
-        let ended = is_done.then(|| world.now());
-        if is_done || may_have {
-            let operation = Operation { does: Does::Write(value), began, ended };
-            world.operations.entry(register).or_default().push(operation);
+        let now = world.now();
+        let operations = world.operations.entry(register).or_default();
+        if is_done {
+            operations.iter_mut().filter(|of| **of == operation).for_each(|of| of.ended = Some(now));
+        } else if !may_have {
+            operations.retain(|of| *of != operation);
         }
         world.report.writes += u64::from(is_done);
         if is_done && has_id {
