@@ -4,8 +4,11 @@
 pub(crate) mod answered;
 pub(crate) mod answered_window;
 mod credited_once;
-mod equal_states;
+pub(crate) mod equal_states;
 mod load_admitted;
+pub(crate) mod log_time;
+pub(crate) mod one_effect;
+pub(crate) mod one_reign;
 pub(crate) mod register;
 pub(crate) mod revoked;
 mod sequential_client;
@@ -31,7 +34,7 @@ pub struct Admitted {
 
 /// Sentences about what was broken; after the first few of a sort nothing new comes.
 #[derive(Debug, Default)]
-pub(crate) struct Broken(Vec<String>);
+pub(crate) struct Broken(pub(crate) Vec<String>);
 
 impl Broken {
     fn add(&mut self, sentence: impl FnOnce() -> String) {

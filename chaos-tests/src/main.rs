@@ -4,7 +4,7 @@ use std::{ops::Range, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use octelium_chaos_tests::{
-    bench, real,
+    bench, raft, real,
     sim::{self, Report},
 };
 
@@ -17,7 +17,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Strict rate limits on simulated nodes, clocks and networks
+    /// Strict rate limits, or Raft, on simulated nodes, clocks, disks and networks
     Sim(Sim),
     /// Real nodes: killed, paused, cut off, with full disks and failing fsync, while callers go on
     Real(real::Options),
@@ -36,6 +36,15 @@ struct Sim {
     /// How long each run is, in events
     #[arg(long, default_value_t = sim::STEPS)]
     steps: u64,
+    /// Raft itself and its disks, instead of rate limits
+    #[arg(long)]
+    raft: bool,
+    /// How long each run with --raft is, in simulated seconds, before everything is healed
+    #[arg(long, default_value_t = raft::SECONDS)]
+    seconds: u64,
+    /// Prints what happened in a run with --raft
+    #[arg(long)]
+    trace: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -45,6 +54,7 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Sim(arguments) if arguments.raft => simulate_raft(&arguments).unwrap_or_else(|error| failed(&error)),
         Command::Sim(arguments) => simulate(&arguments),
         Command::Real(options) => real::run(&options).unwrap_or_else(|error| failed(&error)),
         Command::Bench(options) => bench::run(&options).unwrap_or_else(|error| failed(&error)),
@@ -57,11 +67,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 fn simulate(arguments: &Sim) -> ExitCode {
-    let seeds = match (arguments.seed, arguments.seeds.clone()) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, Some(seeds)) => seeds,
-        (None, None) => 0..50,
-    };
+    let seeds = arguments.chosen();
     let one = seeds.end - seeds.start == 1;
     let (mut broken, mut admitted, mut refused, mut entries) = (0_u64, 0_u64, 0_u64, 0_u64);
     for seed in seeds.clone() {
@@ -85,6 +91,52 @@ fn simulate(arguments: &Sim) -> ExitCode {
         "{runs} runs, {broken} broke a promise; {admitted} admitted, {refused} refused, {entries} entries in the log"
     );
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Sim {
+    fn chosen(&self) -> Range<u64> {
+        match (self.seed, self.seeds.clone()) {
+            (Some(seed), _) => seed..seed + 1,
+            (None, Some(seeds)) => seeds,
+            (None, None) => 0..50,
+        }
+    }
+}
+
+fn simulate_raft(arguments: &Sim) -> anyhow::Result<ExitCode> {
+    let seeds = arguments.chosen();
+    let runs = seeds.end - seeds.start;
+    let (mut broken, mut writes, mut reads, mut lost) = (0_u64, 0_u64, 0_u64, 0_u64);
+    for seed in seeds {
+        let report = raft::run(seed, arguments.seconds, None)?;
+        (writes, reads, lost) = (writes + report.writes, reads + report.reads, lost + report.lost);
+        if arguments.trace {
+            report.lines.iter().for_each(|line| println!("{line}"));
+        }
+        if runs == 1 || !report.broken.is_empty() {
+            println!(
+                "seed {seed}: {} nodes, {} writes, {} reads, {} messages, {} entries, {} faults, {} changes of disks lost, trace {:016x}",
+                report.nodes,
+                report.writes,
+                report.reads,
+                report.messages,
+                report.entries,
+                report.faults,
+                report.lost,
+                report.trace
+            );
+            report.broken.iter().for_each(|broken| println!("  {broken}"));
+        }
+        if !report.broken.is_empty() {
+            broken += 1;
+            println!(
+                "  to see it again: cargo run -p octelium-chaos-tests -- sim --raft --seed {seed} --seconds {} --trace",
+                arguments.seconds
+            );
+        }
+    }
+    println!("{runs} runs, {broken} broke a promise; {writes} writes, {reads} reads, {lost} changes of disks lost");
+    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tell(seed: u64, report: &Report) {

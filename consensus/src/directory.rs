@@ -7,10 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use aws_lc_rs::rand;
 use prost::Message;
 
-use crate::{durable, error::Error, form, log_store::disk::Disk};
+use crate::{durable, error::Error, form, log_store::disk::Disk, machine};
 
 const NODE_MAGIC: &[u8; 8] = b"octlnode";
 
@@ -37,7 +36,7 @@ impl Directory {
             Err(TryLockError::WouldBlock) => return Err(Error::Locked { directory: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &lock_path)(error)),
         }
-        remove_temporary(path)?;
+        remove_temporary(disk, path)?;
         let node_path = path.join("node");
         let stored = durable::read_checked(&node_path, NODE_MAGIC)?;
         let node = match &stored {
@@ -90,16 +89,16 @@ pub fn peek(path: &Path) -> Result<(u64, bool), Error> {
 /// A node id that no other node has.
 fn random_id() -> Result<u64, Error> {
     let mut bytes = [0; 8];
-    rand::fill(&mut bytes).map_err(|_| Error::Failed { reason: "no random numbers".to_owned() })?;
+    machine::fill_random(&mut bytes).map_err(|_| Error::Failed { reason: "no random numbers".to_owned() })?;
     Ok(u64::from_le_bytes(bytes).max(1))
 }
 
 /// Removes what a crash left half-written.
-pub fn remove_temporary(directory: &Path) -> Result<(), Error> {
+pub fn remove_temporary(disk: &Disk, directory: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
         let path = entry.map_err(Error::io("list", directory))?.path();
         if path.extension().is_some_and(|extension| extension == durable::TEMPORARY) {
-            fs::remove_file(&path).map_err(Error::io("remove", path))?;
+            disk.remove_file(&path).map_err(Error::io("remove", path))?;
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Files that are either the old or the new ones, whatever happens in between.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -24,16 +24,16 @@ pub fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Like [`replace`], with the content written by `write`.
 pub fn replace_with(disk: &Disk, path: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let temporary = temporary(path);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+    let file = disk.create(&temporary)?;
     write(&file)?;
     disk.sync(&file)?;
-    fs::rename(&temporary, path)?;
+    disk.rename(&temporary, path)?;
     sync_directory(disk, path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Makes created, renamed and removed names durable.
 pub fn sync_directory(disk: &Disk, directory: &Path) -> io::Result<()> {
-    disk.sync(&File::open(directory)?)
+    disk.sync_directory(directory)
 }
 
 /// The name under which a file is written before it replaces `path`.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::{
     command::{Ask, Command, Outcome},
     error::Error,
-    log_clock::boot_time_ns,
+    machine::{self, boot_time_ns},
     raft::{Proposal, TypeConfig},
     replica::Replica,
     transport::{LinkError, Method, whole, wire},
@@ -40,15 +40,21 @@ impl Replica {
     pub async fn propose(&self, mut command: Command) -> Result<Outcome, Error> {
         if self.inner.peers.is_some() && command.request_id.is_empty() && !command.writes.is_empty() {
             // So that it can be tried again when a leader is lost while it is under way.
-            command.request_id = uuid::Uuid::new_v4().to_string();
+            command.request_id = machine::request_id();
         }
         let proposal = Proposal::new(command)?;
         let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
         let has_id = !proposal.command.request_id.is_empty();
         let proposed = Instant::now();
         let deadline = proposed + LEADER_WITHIN;
+        let mut may_have_written = false;
         loop {
-            let result = self.propose_somewhere(&proposal, deadline).await;
+            let result = match self.propose_somewhere(&proposal, deadline).await {
+                // Of this try that is so, and of an earlier one nobody knows.
+                Err(Error::NotLeader) if may_have_written => Err(Error::Unknown),
+                result => result,
+            };
+            may_have_written |= matches!(result, Err(Error::Unknown));
             if result.is_ok() {
                 self.inner.figures.commit.observe(proposed.elapsed().as_secs_f64());
             }

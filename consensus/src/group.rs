@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     error::Error,
     form,
-    log_clock::boot_time_ns,
+    machine::boot_time_ns,
     replica::{Inner, Replica},
     transport::{Method, wire},
     voters,

@@ -11,6 +11,9 @@ pub mod figures;
 pub mod freshness;
 pub mod replica;
 pub mod seal;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 pub mod state;
 pub mod transport;
 
@@ -21,8 +24,10 @@ mod forward;
 mod group;
 mod log_clock;
 mod log_store;
+mod machine;
 mod raft;
 mod recover;
+mod runtime;
 mod snapshot;
 mod state_machine;
 #[cfg(test)]
@@ -36,7 +41,8 @@ pub use error::Error;
 pub use figures::{Figures, Standing};
 pub use freshness::Freshness;
 pub use group::{Member, Status, drained_key};
-pub use log_clock::{LogClock, Reign, boot_time_ns};
+pub use log_clock::{LogClock, Reign};
+pub use machine::boot_time_ns;
 pub use recover::{Recovered, recover};
 pub use replica::{Options, Peers, Replica, Start};
 pub use seal::SealingKey;

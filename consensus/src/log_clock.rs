@@ -41,13 +41,6 @@ impl LogClock {
     }
 }
 
-/// Nanoseconds since this machine started, its sleep included: a clock that nobody sets and that only goes forward.
-pub fn boot_time_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

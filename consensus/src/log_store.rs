@@ -4,6 +4,7 @@ pub mod disk;
 mod index;
 pub(crate) mod record;
 mod recovery;
+mod running;
 mod segment;
 mod writer;
 
@@ -14,7 +15,6 @@ use std::{
     ops::{Bound, RangeBounds},
     path::{Path, PathBuf},
     sync::Arc,
-    thread::{self, JoinHandle},
 };
 
 use openraft::{
@@ -26,10 +26,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     error::Error,
+    machine,
     raft::{Entry, LogId, TypeConfig, Vote},
 };
 use disk::Disk;
 use index::Index;
+pub use running::Running;
 use writer::{Job, Writer};
 
 /// So many jobs wait for the writing thread before the senders wait too.
@@ -59,7 +61,7 @@ pub struct LogReader {
 pub struct Opened {
     pub store: LogStore,
     pub shared: Arc<Shared>,
-    pub thread: JoinHandle<()>,
+    pub thread: Running,
 }
 
 /// Recovers the log of a data directory and starts the thread that writes it.
@@ -77,10 +79,7 @@ pub fn open(disk: Disk, directory: &Path, lock: Arc<File>, segment_bytes: u64) -
         shared: Arc::clone(&shared),
         lock,
     };
-    let thread = thread::Builder::new()
-        .name("raft-log".to_owned())
-        .spawn(move || writer.run(jobs))
-        .map_err(Error::io("start the writer of", directory))?;
+    let thread = Running::start(writer, jobs).map_err(Error::io("start the writer of", directory))?;
     let store = LogStore { shared: Arc::clone(&shared), jobs: sender };
     Ok(Opened { store, shared, thread })
 }
@@ -144,7 +143,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
         let found = self.shared.index.lock().find(start..end);
         let stored = found.iter().any(index::Found::is_stored);
         let load = move || found.into_iter().map(index::Found::load).collect();
-        if stored { tokio::task::spawn_blocking(load).await.map_err(io::Error::other)? } else { load() }
+        if stored { machine::blocking(load).await? } else { load() }
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

@@ -8,12 +8,13 @@ use openraft::alias;
 use crate::{
     command::{Command, Outcome},
     error::Error,
+    runtime::Runtime,
     state_machine::StateMachine,
 };
 
 openraft::declare_raft_types!(
     /// Node ids are random numbers that live and die with a data directory.
-    pub TypeConfig: D = Proposal, R = Outcome
+    pub TypeConfig: D = Proposal, R = Outcome, AsyncRuntime = Runtime
 );
 
 pub type LogId = alias::LogIdOf<TypeConfig>;

@@ -9,7 +9,6 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -27,6 +26,7 @@ use crate::{
     figures::Figures,
     log_clock::LogClock,
     log_store::{self, disk::Disk},
+    machine,
     raft::{Raft, SnapshotMeta, TypeConfig},
     snapshot::Snapshots,
     state::State,
@@ -118,7 +118,7 @@ pub(crate) struct Inner {
     pub decided: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
     /// What other nodes may ask of this one; see [`Replica::inspected_by`].
     pub inspected: OnceLock<Inspected>,
-    pub started: std::time::Instant,
+    pub started: tokio::time::Instant,
     pub figures: Figures,
     start: Start,
     state: watch::Sender<Arc<State>>,
@@ -128,7 +128,7 @@ pub(crate) struct Inner {
     keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
     directory: Mutex<Directory>,
     disk: Disk,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<log_store::Running>>,
     lock: Arc<File>,
 }
 
@@ -170,7 +170,7 @@ impl Replica {
         let (path, segment_bytes, for_disk) = (options.directory.clone(), options.segment_bytes, disk.clone());
         let is_joining = options.start == Start::Join;
         let Opened { directory, log, snapshots, loaded } =
-            tokio::task::spawn_blocking(move || Opened::at(&for_disk, &path, segment_bytes, is_joining))
+            machine::blocking(move || Opened::at(&for_disk, &path, segment_bytes, is_joining))
                 .await
                 .map_err(|error| Error::Failed { reason: error.to_string() })??;
 
@@ -192,7 +192,7 @@ impl Replica {
         let raft = match Raft::new(node_id, Arc::new(config(&options)), network, log.store, machine).await {
             Ok(raft) => raft,
             Err(error) => {
-                join(log.thread).await?;
+                log.thread.ended().await?;
                 return Err(fatal(error));
             }
         };
@@ -208,7 +208,7 @@ impl Replica {
                 receiving: tokio::sync::Mutex::new(()),
                 decided: OnceLock::new(),
                 inspected: OnceLock::new(),
-                started: std::time::Instant::now(),
+                started: tokio::time::Instant::now(),
                 figures,
                 start: options.start,
                 state,
@@ -253,8 +253,8 @@ impl Replica {
         self.note_first_entry()?;
         if self.inner.peers.is_some() {
             let keeper = crate::group::keep(Arc::downgrade(&self.inner));
-            #[allow(clippy::disallowed_methods, reason = "ended by `close`, or when the last handle is gone")]
-            let keeper = tokio::spawn(keeper);
+            // Ended by `close`, or when the last handle is gone.
+            let keeper = machine::spawn(keeper);
             *self.inner.keeper.lock() = Some(keeper);
         }
         Ok(())
@@ -291,7 +291,7 @@ impl Replica {
     }
 
     async fn catch_up(&self) -> Result<(), Error> {
-        let mut said = std::time::Instant::now();
+        let mut said = tokio::time::Instant::now();
         loop {
             match self.confirm_now().await {
                 Ok(_) => return Ok(()),
@@ -300,7 +300,7 @@ impl Replica {
             }
             self.announce_address().await;
             if said.elapsed() >= SAY_EVERY {
-                said = std::time::Instant::now();
+                said = tokio::time::Instant::now();
                 let voters = self.inner.raft.voter_ids().count();
                 tracing::warn!(
                     voters,
@@ -386,7 +386,7 @@ impl Replica {
         self.inner.snapshots.settled().await;
         let writer = self.inner.writer.lock().take();
         if let Some(writer) = writer {
-            join(writer).await?;
+            writer.ended().await?;
         }
         self.inner.lock.unlock().map_err(Error::io("unlock", "the data directory"))
     }
@@ -449,13 +449,6 @@ fn check(
         return Err(Error::corrupt(path.join("snapshot"), 0, reason));
     }
     Ok(())
-}
-
-async fn join(writer: JoinHandle<()>) -> Result<(), Error> {
-    tokio::task::spawn_blocking(|| writer.join())
-        .await
-        .map_err(|error| Error::Failed { reason: error.to_string() })?
-        .map_err(|_| Error::Failed { reason: "the writer of the log panicked".to_owned() })
 }
 
 fn config(options: &Options) -> Config {

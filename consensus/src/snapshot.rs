@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     form,
     log_store::disk::Disk,
+    machine,
     raft::{Membership, SnapshotMeta, StoredMembership},
     state::State,
 };
@@ -108,7 +109,7 @@ impl Snapshots {
             *this.inner.newest.write() = Some(Newest { meta, bytes, state: None });
             Ok(())
         };
-        let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+        let result = machine::blocking(work).await?;
         drop(lock);
         result
     }

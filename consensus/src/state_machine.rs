@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use crate::{
     command::Outcome,
     figures::Figures,
-    log_clock::{LogClock, boot_time_ns},
+    log_clock::LogClock,
     log_store,
+    machine::{self, boot_time_ns},
     raft::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
     snapshot::Snapshots,
     state::{State, apply},
@@ -144,7 +145,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, State>>> {
         let snapshots = self.snapshots.clone();
-        let loaded = tokio::task::spawn_blocking(move || snapshots.load()).await.map_err(io::Error::other)?;
+        let loaded = machine::blocking(move || snapshots.load()).await?;
         Ok(loaded.map_err(io::Error::other)?.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
 }

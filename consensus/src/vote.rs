@@ -79,15 +79,9 @@ pub struct Committed {
 
 impl Committed {
     /// Opens the file, making it if needed.
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    pub fn open(disk: &Disk, directory: &Path) -> Result<Self, Error> {
         let path = directory.join("committed");
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let mut file = disk.open_or_create(&path).map_err(Error::io("open", &path))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         let newest = bytes.chunks(SLOT_BYTES).filter_map(slot).max_by_key(|(sequence, _)| *sequence);

@@ -11,6 +11,7 @@ const EVERY: usize = 32;
 
 pub struct EqualStates {
     nodes: usize,
+    every: usize,
     /// By index: the digest, and how many nodes had it.
     digests: BTreeMap<usize, ([u8; 32], usize)>,
     pub broken: Broken,
@@ -18,11 +19,16 @@ pub struct EqualStates {
 
 impl EqualStates {
     pub fn new(nodes: usize) -> Self {
-        Self { nodes, digests: BTreeMap::new(), broken: Broken::default() }
+        Self::with_every(nodes, EVERY)
+    }
+
+    /// With a look at each so many entries.
+    pub fn with_every(nodes: usize, every: usize) -> Self {
+        Self { nodes, every, digests: BTreeMap::new(), broken: Broken::default() }
     }
 
     pub fn applied(&mut self, node: usize, index: usize, state: &State) {
-        if !index.is_multiple_of(EVERY) {
+        if !index.is_multiple_of(self.every) {
             return;
         }
         // The index of the last entry that brought something differs from node to node only if their logs do.

@@ -36,11 +36,11 @@ pub struct Recovered {
 pub fn recover(disk: &Disk, directory: &Path) -> Result<Recovered, Error> {
     let vote = vote::read_vote(directory)?;
     let purged = vote::read_purged(directory)?;
-    let committed = Committed::open(directory)?;
+    let committed = Committed::open(disk, directory)?;
     let log = directory.join("log");
     fs::create_dir_all(&log).map_err(Error::io("create", &log))?;
     durable::sync_directory(disk, directory).map_err(Error::io("flush", directory))?;
-    remove_temporary(&log)?;
+    remove_temporary(disk, &log)?;
 
     let mut recovery = Recovery {
         disk,
@@ -97,7 +97,7 @@ impl Recovery<'_> {
         let Some(purged) = self.purged else { return Ok(files) };
         let keep = files.iter().rposition(|(first, _)| *first <= purged.index + 1).unwrap_or(0);
         for (_, path) in &files[..keep] {
-            fs::remove_file(path).map_err(Error::io("remove", path))?;
+            self.disk.remove_file(path).map_err(Error::io("remove", path))?;
         }
         Ok(files[keep..].to_vec())
     }
@@ -110,7 +110,7 @@ impl Recovery<'_> {
         let torn = scan.damage.as_ref().is_none_or(|damage| damage.torn);
         // All of it is purged, and what follows goes on after a gap.
         if last && torn && self.purged.is_some_and(|purged| next <= purged.index) {
-            fs::remove_file(path).map_err(Error::io("remove", path))?;
+            self.disk.remove_file(path).map_err(Error::io("remove", path))?;
             return Ok(self.purged.map_or(next, |purged| purged.index + 1));
         }
         if let Some(damage) = &scan.damage {

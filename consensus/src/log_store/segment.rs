@@ -89,15 +89,15 @@ impl Segment {
 
     /// Cuts all from `end` on, durably.
     pub fn cut(&mut self, disk: &Disk, end: u64) -> io::Result<()> {
-        self.file.set_len(end)?;
+        disk.set_len(&self.file, end)?;
         disk.sync(&self.file)?;
         (self.end, self.allocated) = (end, end);
         Ok(())
     }
 
     /// Gives the zeros back, once the segment is full. They do no harm, so nobody waits for it.
-    pub fn finish(&self) -> io::Result<()> {
-        self.file.set_len(self.end)
+    pub fn finish(&self, disk: &Disk) -> io::Result<()> {
+        disk.set_len(&self.file, self.end)
     }
 }
 

@@ -1,12 +1,6 @@
 //! The thread that owns the log's files: it takes whatever waits, writes it at once and flushes once.
 
-use std::{
-    collections::VecDeque,
-    fs::{self, File},
-    io,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fs::File, io, path::PathBuf, sync::Arc};
 
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
@@ -69,7 +63,24 @@ pub struct Writer {
 impl Writer {
     /// Works until nobody can send any more.
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut next = jobs.blocking_recv();
+        while let Some(job) = jobs.blocking_recv() {
+            self.work(job, &mut jobs);
+        }
+        drop(self.lock);
+    }
+
+    /// The same as a task of a simulated machine, whose disk takes its time.
+    #[cfg(feature = "simulation")]
+    pub async fn run_on(mut self, machine: crate::simulation::Machine, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(job) = jobs.recv().await {
+            machine.flush_time().await;
+            self.work(job, &mut jobs);
+        }
+    }
+
+    /// Does a job, and with an append all others that wait.
+    fn work(&mut self, job: Job, jobs: &mut mpsc::Receiver<Job>) {
+        let mut next = Some(job);
         while let Some(job) = next.take() {
             match job {
                 Job::Append { records, done } => {
@@ -99,11 +110,7 @@ impl Writer {
                 Job::Vote { vote, reply } => self.answer("save the vote", reply, |this| this.vote(vote)),
                 Job::Committed(log_id) => self.commit(log_id),
             }
-            if next.is_none() {
-                next = jobs.blocking_recv();
-            }
         }
-        drop(self.lock);
     }
 
     fn append(&mut self, batch: Vec<(Records, IOFlushed<TypeConfig>)>) {
@@ -127,7 +134,7 @@ impl Writer {
             .is_none_or(|segment| segment.end > segment::HEAD_BYTES as u64 && segment.end + bytes > self.segment_bytes);
         if full {
             if let Some(segment) = self.segments.back() {
-                segment.finish()?;
+                segment.finish(&self.disk)?;
             }
             self.segments.push_back(Segment::create(&self.disk, &self.directory.join("log"), first.index)?);
         }
@@ -154,7 +161,7 @@ impl Writer {
         let log = self.directory.join("log");
         // From the end backwards, each step durable before the next, so that a crash leaves no hole.
         while let Some(segment) = self.segments.pop_back_if(|segment| segment.first >= keep) {
-            fs::remove_file(&segment.path)?;
+            self.disk.remove_file(&segment.path)?;
             durable::sync_directory(&self.disk, &log)?;
         }
         let cut = self.shared.index.lock().place(keep).cloned();
@@ -186,13 +193,18 @@ impl Writer {
             if !purged {
                 break;
             }
-            fs::remove_file(&segment.path)?;
+            self.disk.remove_file(&segment.path)?;
             self.segments.pop_front();
         }
         Ok(())
     }
 
     fn vote(&mut self, vote: Vote) -> io::Result<()> {
+        #[cfg(feature = "simulation")]
+        if crate::simulation::is_made(crate::simulation::Mistake::ForgottenVote) {
+            self.shared.index.lock().vote = Some(vote);
+            return Ok(());
+        }
         vote::save_vote(&self.disk, &self.directory, &vote)?;
         self.shared.index.lock().vote = Some(vote);
         Ok(())

@@ -10,6 +10,7 @@ pub fn apply(state: &mut State, index: u64, command: &Command) -> Outcome {
     state.index = index;
     if !command.request_id.is_empty()
         && let Some(outcome) = state.requests.outcome(&command.request_id)
+        && !is_forgotten()
     {
         return outcome.clone();
     }
@@ -26,6 +27,14 @@ pub fn apply(state: &mut State, index: u64, command: &Command) -> Outcome {
         state.requests.remember(index, &command.request_id, outcome.clone());
     }
     outcome
+}
+
+/// Whether a simulation wants requests that come again to be obeyed again.
+fn is_forgotten() -> bool {
+    #[cfg(feature = "simulation")]
+    return crate::simulation::is_made(crate::simulation::Mistake::ForgottenRequests);
+    #[cfg(not(feature = "simulation"))]
+    false
 }
 
 fn change(state: &mut State, index: u64, command: &Command) -> Result<(), Outcome> {

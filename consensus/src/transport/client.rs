@@ -20,10 +20,11 @@ use openraft::{
         VoteRequest, VoteResponse,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{Link, LinkError, Method, Parts, whole, wire};
 use crate::{
+    machine,
     raft::{Raft, TypeConfig, Vote},
     snapshot,
     state::State,
@@ -84,6 +85,26 @@ fn address(raft: &Raft, id: u64) -> Option<String> {
     nodes.find(|(node, _)| **node == id).map(|(_, node)| node.addr.clone())
 }
 
+/// A snapshot in parts that are made while they are sent, so that it never lies in memory as a whole. Making them ends when
+/// nobody receives any more.
+fn while_made(snapshot: SnapshotOf<TypeConfig, State>) -> (Parts, JoinHandle<()>) {
+    let (sender, mut receiver) = mpsc::channel(PARTS_WAITING);
+    let writing = tokio::task::spawn_blocking(move || {
+        let written = snapshot::write_to(Pipe(sender), &snapshot.meta, &snapshot.snapshot);
+        if let Err(error) = written {
+            tracing::debug!(%error, "a snapshot was not sent to its end");
+        }
+    });
+    (Box::pin(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))), writing)
+}
+
+/// The same without another thread.
+fn at_once(snapshot: &SnapshotOf<TypeConfig, State>) -> Parts {
+    let mut bytes = Vec::new();
+    let written = snapshot::write_to(&mut bytes, &snapshot.meta, &snapshot.snapshot);
+    whole(written.map_or_else(|_| Vec::new(), |()| bytes))
+}
+
 fn unreadable(reason: String) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::from_string(reason))
 }
@@ -141,22 +162,23 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let (sender, mut receiver) = mpsc::channel(PARTS_WAITING);
         let head = Bytes::from(wire::only_vote(&vote));
-        // Made while it is sent, so that it never lies in memory as a whole. It ends when nobody receives any more.
-        let writing = tokio::task::spawn_blocking(move || {
-            let written = snapshot::write_to(Pipe(sender), &snapshot.meta, &snapshot.snapshot);
-            if let Err(error) = written {
-                tracing::debug!(%error, "a snapshot was not sent to its end");
+        let (parts, writing) = match machine::is_simulated() {
+            true => (at_once(&snapshot), None),
+            false => {
+                let (parts, writing) = while_made(snapshot);
+                (parts, Some(writing))
             }
-        });
-        let parts = futures_util::stream::once(std::future::ready(head))
-            .chain(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)));
+        };
+        let parts = futures_util::stream::once(std::future::ready(head)).chain(parts);
         let answer = tokio::select! {
+            biased;
             answer = self.ask(Method::Snapshot, Box::pin(parts), SNAPSHOT_WITHIN) => answer,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
-        writing.abort(); // not begun or done: a running one ends by itself
+        if let Some(writing) = writing {
+            writing.abort(); // not begun or done: a running one ends by itself
+        }
         let answer = answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
         let vote = wire::read_only_vote(&answer)
             .map_err(|reason| StreamingError::Unreachable(Unreachable::from_string(reason)))?;

@@ -14,10 +14,15 @@ use tokio::sync::mpsc;
 use super::{Arriving, Method, wire};
 use crate::{
     error::Error,
-    raft::{Proposal, Vote},
+    machine,
+    raft::{Proposal, SnapshotMeta, Vote},
     replica::Replica,
     snapshot,
+    state::State,
 };
+
+/// What errors call a snapshot that comes from another node.
+const ARRIVING: &str = "a snapshot from the leader";
 
 impl Replica {
     /// Answers a request of the node `from`.
@@ -118,21 +123,32 @@ impl Replica {
         is_from(from, &vote)?;
         // One at a time: a snapshot is as large as the state.
         let _alone = self.inner.receiving.lock().await;
-        let (sender, receiver) = mpsc::channel::<Result<Bytes, String>>(4);
-        let reading = tokio::task::spawn_blocking(move || {
-            snapshot::read_from(Path::new("a snapshot from the leader"), Pipe { receiver, part: Bytes::new() })
-        });
-        while let Some(part) = request.next().await {
-            if sender.send(part).await.is_err() {
-                break; // the reader found it bad
+        let (meta, state) = match machine::is_simulated() {
+            true => {
+                let bytes = collect(request, usize::MAX).await?;
+                snapshot::read_from(Path::new(ARRIVING), bytes.reader())?
             }
-        }
-        drop(sender);
-        let (meta, state) = reading.await.map_err(|error| Error::Failed { reason: error.to_string() })??;
+            false => read_arriving(request).await?,
+        };
         let installed = self.inner.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: state }).await;
         let response = installed.map_err(|error| self.stopped(error.to_string()))?;
         Ok(wire::only_vote(&response.vote))
     }
+}
+
+/// Reads a snapshot on another thread while it arrives.
+async fn read_arriving(mut request: Arriving) -> Result<(SnapshotMeta, State), Error> {
+    let (sender, receiver) = mpsc::channel::<Result<Bytes, String>>(4);
+    let reading = tokio::task::spawn_blocking(move || {
+        snapshot::read_from(Path::new(ARRIVING), Pipe { receiver, part: Bytes::new() })
+    });
+    while let Some(part) = request.next().await {
+        if sender.send(part).await.is_err() {
+            break; // the reader found it bad
+        }
+    }
+    drop(sender);
+    reading.await.map_err(|error| Error::Failed { reason: error.to_string() })?
 }
 
 fn invalid(reason: String) -> Error {
