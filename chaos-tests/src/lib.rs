@@ -5,7 +5,8 @@
 //! disks. [`real`] starts the program itself, several times, and does to it what happens to programs.
 
 pub mod bench;
-pub mod invariants;
+pub mod digest;
+mod invariants;
 pub mod raft;
 pub mod real;
 pub mod sim;

@@ -34,16 +34,16 @@ struct Sim {
     #[arg(long, value_parser = range)]
     seeds: Option<Range<u64>>,
     /// How long each run is, in events
-    #[arg(long, default_value_t = sim::STEPS)]
+    #[arg(long, default_value_t = sim::STEPS, conflicts_with = "raft")]
     steps: u64,
     /// Raft itself and its disks, instead of rate limits
     #[arg(long)]
     raft: bool,
     /// How long each run with --raft is, in simulated seconds, before everything is healed
-    #[arg(long, default_value_t = raft::SECONDS)]
+    #[arg(long, default_value_t = raft::SECONDS, requires = "raft")]
     seconds: u64,
     /// Prints what happened in a run with --raft
-    #[arg(long)]
+    #[arg(long, requires = "raft")]
     trace: bool,
 }
 

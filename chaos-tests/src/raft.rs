@@ -17,9 +17,13 @@ use std::{
 
 use octelium_consensus::simulation::Mistake;
 use parking_lot::Mutex;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Duration, Instant, sleep},
+};
 
 use crate::{
+    digest::Digest,
     invariants::{
         equal_states::EqualStates,
         log_time::LogTime,
@@ -82,6 +86,7 @@ struct World {
     log_time: LogTime,
     one_effect: OneEffect,
     one_reign: OneReign,
+    trace: Digest,
     report: Report,
 }
 
@@ -104,6 +109,7 @@ impl World {
             log_time: LogTime::default(),
             one_effect: OneEffect::default(),
             one_reign: OneReign::default(),
+            trace: Digest::default(),
             report: Report {
                 nodes: 0,
                 writes: 0,
@@ -112,7 +118,7 @@ impl World {
                 entries: 0,
                 faults: 0,
                 lost: 0,
-                trace: 0xcbf2_9ce4_8422_2325,
+                trace: 0,
                 broken: Vec::new(),
                 lines: Vec::new(),
             },
@@ -131,10 +137,7 @@ impl World {
 
     fn note(&mut self, what: &str) {
         let line = format!("{:.6} {what}", self.began.elapsed().as_secs_f64());
-        // FNV-1a: short, and the same everywhere.
-        for byte in line.bytes() {
-            self.report.trace = (self.report.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.trace.add(line.as_bytes());
         self.report.lines.push(line);
     }
 
@@ -175,6 +178,7 @@ impl World {
             self.report.broken.push(format!("no panics: {panics} tasks panicked"));
         }
         self.report.nodes = self.nodes.len();
+        self.report.trace = self.trace.value();
         let empty = Report { broken: Vec::new(), lines: Vec::new(), ..self.report };
         std::mem::replace(&mut self.report, empty)
     }
@@ -210,10 +214,15 @@ pub fn run(seed: u64, seconds: u64, mistake: Option<Mistake>) -> anyhow::Result<
     })
 }
 
-fn begin_looking(world: &Shared) -> tokio::task::JoinHandle<()> {
+/// Starts a task of the simulation itself, outside of all machines. It ends with the run, if not before.
+fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    #[allow(clippy::disallowed_methods, reason = "the runtime is dropped at the end of the run, and all tasks with it")]
+    tokio::spawn(task)
+}
+
+fn begin_looking(world: &Shared) -> JoinHandle<()> {
     let world = Arc::clone(world);
-    #[allow(clippy::disallowed_methods, reason = "ended at the end of the run")]
-    tokio::spawn(async move {
+    spawn(async move {
         loop {
             world.lock().look();
             sleep(LOOK_EVERY).await;

@@ -18,7 +18,10 @@ use std::{collections::BinaryHeap, fmt::Debug};
 use octelium_actors::rate_limiter::leases;
 use octelium_consensus::{Ask, Reign, state::grants};
 
-use crate::invariants::{Admitted, Invariants};
+use crate::{
+    digest::Digest,
+    invariants::{Admitted, Invariants},
+};
 use event::{Event, Scheduled};
 use node::Node;
 pub(crate) use random::Random;
@@ -103,7 +106,7 @@ struct World {
     /// How long messages take, on average.
     delay: u64,
     invariants: Invariants,
-    trace: u64,
+    trace: Digest,
     admitted: u64,
     refused: u64,
     faults: u64,
@@ -152,7 +155,7 @@ impl World {
             reign: 0,
             delay: if scenario == Scenario::Faults { delay } else { MS },
             invariants,
-            trace: 0xcbf2_9ce4_8422_2325,
+            trace: Digest::default(),
             admitted: 0,
             refused: 0,
             faults: 0,
@@ -186,10 +189,7 @@ impl World {
     }
 
     fn note(&mut self, what: &impl Debug) {
-        // FNV-1a: short, and the same everywhere.
-        for byte in format!("{} {what:?}", self.now).into_bytes() {
-            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.trace.add(format!("{} {what:?}", self.now).as_bytes());
     }
 
     fn handle(&mut self, event: Event) {
@@ -244,7 +244,7 @@ impl World {
             entries: self.log.len() as u64,
             leaders: self.reign,
             faults: self.faults,
-            trace: self.trace,
+            trace: self.trace.value(),
             broken: self.invariants.broken(),
         }
     }

@@ -7,7 +7,7 @@ use rand::{Rng as _, TryRng};
 
 use crate::machine;
 
-#[allow(deprecated, reason = "the package that it moved to is reached through openraft alone")]
+#[allow(deprecated, reason = "it moved to a package of its own, which is no dependency of ours")]
 type Tokio = openraft::impls::TokioRuntime;
 
 /// Tokio, see above.

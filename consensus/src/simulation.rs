@@ -82,8 +82,7 @@ impl Machine {
         let started = Instant::now();
         let this = Self(Arc::new(Inner { drive: Mutex::new(drive), mistake, started, drift, flush_micros, status }));
         let of_tasks = this.clone();
-        #[allow(clippy::disallowed_methods, reason = "its end is that of the machine")]
-        let turns = tokio::spawn(poll_fn(move |context| of_tasks.0.status.lock().turns.give(context)));
+        let turns = begin(poll_fn(move |context| of_tasks.0.status.lock().turns.give(context)));
         this.0.status.lock().tasks.push(turns.abort_handle());
         this
     }
@@ -97,8 +96,7 @@ impl Machine {
     pub fn spawn<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         let mut status = self.0.status.lock();
         let number = status.turns.number();
-        #[allow(clippy::disallowed_methods, reason = "its end is that of the machine")]
-        let task = tokio::spawn(Task { machine: self.clone(), number, future: Box::pin(future) });
+        let task = begin(Task { machine: self.clone(), number, future: Box::pin(future) });
         if status.is_off {
             task.abort();
         }
@@ -187,6 +185,12 @@ impl Machine {
         drive.is_lying = self.makes(Mistake::LyingSync);
         Ok(MutexGuard::map(drive, |drive| drive))
     }
+}
+
+/// Starts a task; its machine holds what ends it.
+fn begin<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    #[allow(clippy::disallowed_methods, reason = "`switch_off` ends whatever a machine has begun")]
+    tokio::spawn(task)
 }
 
 /// Whether the machine whose task this is makes a mistake.

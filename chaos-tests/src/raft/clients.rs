@@ -10,7 +10,7 @@ use tokio::{
     time::{Duration, sleep, timeout},
 };
 
-use super::Shared;
+use super::{Shared, spawn};
 use crate::invariants::register::{Does, Operation};
 
 const CLIENTS: u64 = 4;
@@ -21,8 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn begin(world: &Shared) -> Vec<JoinHandle<()>> {
     let client = |number| {
         let client = Client { world: Arc::clone(world), number, written: 0, asked: 0, last: None };
-        #[allow(clippy::disallowed_methods, reason = "ended at the end of the run")]
-        tokio::spawn(client.run())
+        spawn(client.run())
     };
     (1..=CLIENTS).map(client).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use octelium_consensus::{Command, Start, Write, drained_key};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::{Shared, World, node};
+use super::{Shared, World, node, spawn};
 
 /// Breaks something every now and then until `ends`.
 pub async fn until(world: &Shared, ends: Instant) -> anyhow::Result<()> {
@@ -120,8 +120,7 @@ fn all_stop(world: &Shared, lasts: Duration) {
 
 fn restart_after(world: &Shared, number: usize, after: Duration) {
     let world = Arc::clone(world);
-    #[allow(clippy::disallowed_methods, reason = "it ends by itself")]
-    tokio::spawn(async move {
+    spawn(async move {
         sleep(after).await;
         restart(&world, number).await;
     });
@@ -143,8 +142,7 @@ fn pause(world: &Shared, number: usize, lasts: Duration) {
     let Some(machine) = world.lock().nodes[number].machine.clone() else { return };
     machine.pause();
     world.lock().note(&format!("n{number} pauses for {lasts:?}"));
-    #[allow(clippy::disallowed_methods, reason = "it ends by itself")]
-    tokio::spawn(async move {
+    spawn(async move {
         sleep(lasts).await;
         machine.resume();
     });
@@ -211,8 +209,7 @@ fn remove(world: &Shared, number: usize) {
         (leaving, removing)
     };
     let world = Arc::clone(world);
-    #[allow(clippy::disallowed_methods, reason = "it ends by itself")]
-    tokio::spawn(async move {
+    spawn(async move {
         let (leaving, removing) = removing;
         if matches!(removing.await, Ok(true)) {
             let mut world = world.lock();
@@ -230,7 +227,6 @@ async fn take_in(world: &Shared, by: usize) -> anyhow::Result<()> {
     let number = node::add(world)?;
     node::start(world, number, Start::Join).await?;
     let world = Arc::clone(world);
-    #[allow(clippy::disallowed_methods, reason = "it ends by itself")]
-    tokio::spawn(async move { node::join(&world, number, by).await });
+    spawn(async move { node::join(&world, number, by).await });
     Ok(())
 }

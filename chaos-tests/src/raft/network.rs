@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::World;
+use super::{World, spawn};
 
 /// A connection on which nothing comes back is given up after this time, as the real one is by its signs of life.
 const ALIVE_WITHIN: Duration = Duration::from_secs(6);
@@ -97,8 +97,7 @@ impl Link for Port {
 
 /// Nobody answers; after a while the connection is found to be broken.
 fn breaks_later(sender: oneshot::Sender<Result<Bytes, String>>) {
-    #[allow(clippy::disallowed_methods, reason = "it ends by itself")]
-    tokio::spawn(async move {
+    spawn(async move {
         sleep(ALIVE_WITHIN).await;
         drop(sender);
     });
@@ -117,8 +116,8 @@ struct Way {
 
 impl Way {
     fn deliver(self, after: Duration, back: Option<Duration>, sender: oneshot::Sender<Result<Bytes, String>>) {
-        #[allow(clippy::disallowed_methods, reason = "a message is on its way whether or not somebody waits for it")]
-        tokio::spawn(async move {
+        // It is on its way whether or not somebody waits for it.
+        spawn(async move {
             sleep(after).await;
             let answering = {
                 let Some(world) = self.world.upgrade() else { return };

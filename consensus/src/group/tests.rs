@@ -345,3 +345,29 @@ async fn what_no_node_would_send_is_refused_and_changes_nothing() {
     assert_eq!(replica.state().hash(), before);
     assert!(Path::new(cluster.directories[0].path()).exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_finds_no_way_looks_for_another() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let (other, replica) = cluster.replicas.iter().find(|(number, _)| **number != leader).unwrap();
+    cluster.switch.cut(&address(*other));
+    let (read, ()) = tokio::join!(within(replica.confirm()), async {
+        until(async || replica.confirm_now().await.is_err()).await;
+        cluster.switch.heal();
+    });
+    read.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_try_may_have_done_is_not_denied() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let (other, replica) = cluster.replicas.iter().find(|(number, _)| **number != leader).unwrap();
+    cluster.switch.lose_answers(&address(*other));
+    let (proposed, ()) = tokio::join!(within(replica.propose(put("done"))), async {
+        until(async || has(&cluster.replicas[&leader], "done")).await;
+        cluster.switch.cut(&address(*other));
+    });
+    assert!(matches!(proposed, Err(Error::Unknown)), "{proposed:?}");
+}

@@ -28,7 +28,7 @@ pub struct Disk {
     machine: Option<crate::simulation::Machine>,
 }
 
-#[allow(clippy::derivable_impls, reason = "of a simulated machine there is more than nothing")]
+#[allow(clippy::derivable_impls, reason = "with the feature `simulation` the machine is that of the task, not none")]
 impl Default for Disk {
     fn default() -> Self {
         Self {
@@ -128,7 +128,7 @@ impl Disk {
         fs::remove_file(path)
     }
 
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests look at it")]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests count flushes here, and let them fail")]
     fn count_sync(&self) -> io::Result<()> {
         #[cfg(test)]
         {

@@ -23,6 +23,7 @@ pub struct Switch {
 struct Inner {
     nodes: HashMap<String, Replica>,
     cut: HashSet<String>,
+    unanswered: HashSet<String>,
 }
 
 impl Switch {
@@ -44,8 +45,15 @@ impl Switch {
         self.inner.lock().cut.insert(address.to_owned());
     }
 
+    /// What the node asks arrives, and no answer comes back.
+    pub fn lose_answers(&self, address: &str) {
+        self.inner.lock().unanswered.insert(address.to_owned());
+    }
+
     pub fn heal(&self) {
-        self.inner.lock().cut.clear();
+        let mut inner = self.inner.lock();
+        inner.cut.clear();
+        inner.unanswered.clear();
     }
 
     fn replica(&self, from: &str, to: &str) -> Option<Replica> {
@@ -83,6 +91,9 @@ impl Link for Port {
             let answer = tokio::time::timeout(within, target.answer(source, method, Box::pin(request.map(Ok)))).await;
             let answer =
                 answer.map_err(|_| no_answer("timeout".to_owned()))?.map_err(|error| no_answer(error.to_string()))?;
+            if switch.inner.lock().unanswered.contains(&from) {
+                return Err(no_answer("the answer is lost".to_owned()));
+            }
             // Cut off meanwhile: the answer is lost.
             switch.replica(&from, &address).map(|_| answer).ok_or_else(|| no_answer("it is cut off".to_owned()))
         })
