@@ -20,7 +20,7 @@ fn main() {
             (0..counters).map(|key| CounterId::new("uid", "limit", &key.to_string(), rule.window)).collect();
         for id in &ids {
             let cell = limiter.cells().cell(*id, rule, &|| 0, || None).expect("there is room");
-            cell.add(Arc::new(Lease::new(1, u64::MAX, u64::MAX)));
+            cell.add(Arc::new(Lease::new(1, u64::MAX, u32::MAX)));
         }
         for threads in [1, 2] {
             let began = Instant::now();

@@ -173,8 +173,9 @@ impl Limiter {
         deadline: tokio::time::Instant,
     ) -> Result<Admission, Refused> {
         let _waiting = Waiting::begin(cells, cell).ok_or(Refused::Unavailable)?;
+        let bell = cells.bell(cell);
         loop {
-            let mut notified = std::pin::pin!(cell.notify.notified());
+            let mut notified = std::pin::pin!(bell.notified());
             // From here on no wake-up is missed.
             notified.as_mut().enable();
             if let Some(admission) = cells.take(cell, rule, &boot_time_ns, true) {

@@ -7,6 +7,7 @@ pub mod direct;
 pub mod header_rules;
 pub mod plugins;
 pub mod route;
+pub mod schema;
 pub mod table;
 
 use std::sync::Arc;

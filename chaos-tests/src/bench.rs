@@ -129,7 +129,7 @@ impl Cluster {
         let parent = options.directory.clone().unwrap_or_else(std::env::temp_dir);
         let directory = parent.join(format!("octelium-cluster-bench-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
-        let mut nodes = Nodes::new(Network::make(count, false)?, program, directory.clone(), count);
+        let mut nodes = Nodes::new(Network::make(count, false)?, vec![program], directory.clone(), count);
         nodes.found().await?;
         let history = Arc::new(History::new(0));
         let addresses = (0..count).map(|node| nodes.network.address(node)).collect();

@@ -44,6 +44,9 @@ pub struct Options {
     /// The program of a node [default: octelium-node beside this program]
     #[arg(long, value_name = "FILE")]
     node_binary: Option<PathBuf>,
+    /// Another version of that program: at first all nodes run it, then each takes turns between the two with each start
+    #[arg(long, value_name = "FILE")]
+    other_binary: Option<PathBuf>,
     /// All nodes on loopback, without namespaces: the network isn't cut
     #[arg(long)]
     loopback: bool,
@@ -95,12 +98,15 @@ async fn run_here(options: &Options, directory: &Path) -> Result<ExitCode> {
             program.display()
         );
     }
+    let programs = options.other_binary.iter().chain([&program]);
+    let programs = programs.map(|program| program.canonicalize().with_context(|| program.display().to_string()));
+    let programs = programs.collect::<Result<Vec<_>>>()?;
     let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 % 1_000_000);
     fs::create_dir_all(directory)?;
     let count = usize::from(options.nodes);
     let network = Network::make(count, !options.loopback)?;
     nodes::unmount_left_behind();
-    let mut nodes = Nodes::new(network, program.canonicalize()?, directory.to_owned(), count);
+    let mut nodes = Nodes::new(network, programs, directory.to_owned(), count);
     if let Err(error) = nodes.mount(count - 1) {
         println!("no disk of its own for a node: {error:#}");
     }

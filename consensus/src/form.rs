@@ -279,6 +279,9 @@ pub struct Asker {
     pub sequence: u64,
     #[prost(uint64, tag = "4")]
     pub asked_at: u64,
+    /// Absent in snapshots of versions before it.
+    #[prost(uint64, optional, tag = "5")]
+    pub former: Option<u64>,
 }
 
 /// A counter of a rate limit.
@@ -318,10 +321,8 @@ pub struct Lease {
     pub id: u64,
     #[prost(fixed64, tag = "2")]
     pub node: u64,
-    #[prost(fixed64, tag = "3")]
-    pub incarnation: u64,
-    #[prost(uint64, tag = "4")]
-    pub sequence: u64,
+    #[prost(uint32, tag = "4")]
+    pub sequence: u32,
     #[prost(uint64, tag = "5")]
     pub granted: u64,
     #[prost(uint64, tag = "6")]
@@ -330,10 +331,10 @@ pub struct Lease {
     pub given_at: u64,
     #[prost(uint32, tag = "8")]
     pub term: u32,
-    #[prost(uint64, optional, tag = "9")]
-    pub recalled_at: Option<u64>,
     #[prost(bool, tag = "10")]
     pub is_forgiven: bool,
+    #[prost(uint32, optional, tag = "11")]
+    pub recalled_after: Option<u32>,
 }
 
 /// Closes a snapshot.

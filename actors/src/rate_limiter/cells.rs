@@ -1,15 +1,17 @@
 //! All counters of this node, and what tells their holder that one needs tokens.
 
 use std::{
+    borrow::Borrow,
+    hash::{Hash, Hasher},
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
@@ -20,12 +22,37 @@ const QUEUE_MAX: usize = 65_536;
 /// A counter without a lease is dropped after its window, and this.
 const IDLE_NS: u64 = 60_000_000_000;
 
+/// A cell, found by its name, which isn't kept twice.
+struct Named(Arc<Cell>);
+
+impl Borrow<CounterId> for Named {
+    fn borrow(&self) -> &CounterId {
+        &self.0.id
+    }
+}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Named {}
+
 /// Shared by the request path and the holder of leases.
 pub struct Cells {
-    map: papaya::HashMap<CounterId, Arc<Cell>, DefaultHashBuilder>,
+    map: papaya::HashMap<Named, (), DefaultHashBuilder>,
     counters_max: usize,
     waiters_max: usize,
     waiters: AtomicUsize,
+    /// What wakes those who wait, by counter: nothing as long as nobody does.
+    bells: Mutex<HashMap<CounterId, Arc<Notify>>>,
     queue: mpsc::Sender<Arc<Cell>>,
     /// Only the holder takes from it.
     queued: Mutex<mpsc::Receiver<Arc<Cell>>>,
@@ -115,6 +142,7 @@ impl Cells {
             counters_max: bounds.counters_max.get(),
             waiters_max: bounds.waiters_max.get(),
             waiters: AtomicUsize::new(0),
+            bells: Mutex::default(),
             queue,
             queued: Mutex::new(queued),
             wake: Notify::new(),
@@ -145,18 +173,18 @@ impl Cells {
 
     /// The counter with this name, if it is known.
     pub fn get(&self, id: &CounterId) -> Option<Arc<Cell>> {
-        self.map.pin().get(id).cloned()
+        self.map.pin().get_key_value(id).map(|(cell, ())| Arc::clone(&cell.0))
     }
 
     /// Takes a token that this node holds.
     pub fn try_spend(&self, id: CounterId, rule: Rule, clock: &impl Fn() -> u64) -> Option<Admission> {
         let map = self.map.pin();
-        match map.get(&id) {
-            Some(cell) => self.take(cell, rule, clock, false),
+        match map.get_key_value(&id) {
+            Some((cell, ())) => self.take(&cell.0, rule, clock, false),
             None => {
                 drop(map);
                 let cell = self.cell(id, rule, clock, || None)?;
-                cell.missed.fetch_add(1, Relaxed);
+                cell.missed();
                 self.want(&cell);
                 None
             }
@@ -166,7 +194,8 @@ impl Cells {
     /// Takes a token that this node holds, of a counter that it knows. Whoever gets none is counted when it asks again, to wait.
     pub fn take_known(&self, id: CounterId, rule: Rule, clock: &impl Fn() -> u64) -> Option<Admission> {
         let map = self.map.pin();
-        self.take_held(map.get(&id)?, rule, clock, false)
+        let (cell, ()) = map.get_key_value(&id)?;
+        self.take_held(&cell.0, rule, clock, false)
     }
 
     /// The counter with this id, known from now on; `None` if there is no room. It is named if it is new.
@@ -178,23 +207,24 @@ impl Cells {
         name: impl FnOnce() -> Option<Box<Name>>,
     ) -> Option<Arc<Cell>> {
         let map = self.map.pin();
-        if let Some(cell) = map.get(&id) {
-            return Some(Arc::clone(cell));
+        if let Some((cell, ())) = map.get_key_value(&id) {
+            return Some(Arc::clone(&cell.0));
         }
         // Requests at once may pass the bound by their number, no more.
         if self.map.len() >= self.counters_max {
             self.crowded.fetch_add(1, Relaxed);
             return None;
         }
-        let cell = Arc::new(Cell::new(id, rule, clock(), name()));
-        Some(Arc::clone(map.get_or_insert(id, cell)))
+        map.get_or_insert(Named(Arc::new(Cell::new(id, rule, clock(), name()))), ());
+        // Another request's may have come first, or it is in use no more.
+        map.get_key_value(&id).map(|(cell, ())| Arc::clone(&cell.0))
     }
 
     /// Takes a token of this counter. `waited`: the caller counts among those that wait.
     pub fn take(&self, cell: &Arc<Cell>, rule: Rule, clock: &impl Fn() -> u64, waited: bool) -> Option<Admission> {
         let admission = self.take_held(cell, rule, clock, waited);
         if admission.is_none() && !waited {
-            cell.missed.fetch_add(1, Relaxed);
+            cell.missed();
             if cell.empty_for(clock()).is_none() {
                 self.want(cell);
             }
@@ -210,7 +240,7 @@ impl Cells {
         if taken.is_low {
             self.want(cell);
         }
-        let remaining = taken.left.saturating_add(cell.free.load(Relaxed)).min(cell.limit().saturating_sub(1));
+        let remaining = taken.left.saturating_add(cell.free()).min(cell.limit().saturating_sub(1));
         let empty_for = if remaining == 0 { cell.empty_for(clock()) } else { None };
         Some(Admission { remaining, reset: Duration::from_nanos(empty_for.unwrap_or(cell.window)) })
     }
@@ -240,23 +270,53 @@ impl Cells {
             self.crowded.fetch_add(1, Relaxed);
             return false;
         }
-        cell.waiting.fetch_add(1, Relaxed);
+        let _bells = self.bells.lock();
+        cell.begin_wait();
         true
     }
 
     /// A request waits no longer.
     pub fn end_wait(&self, cell: &Cell) {
-        cell.waiting.fetch_sub(1, Relaxed);
+        let mut bells = self.bells.lock();
+        if cell.end_wait() {
+            bells.remove(&cell.id);
+        }
         self.waiters.fetch_sub(1, Relaxed);
+    }
+
+    /// What wakes those who wait for this counter, the first one first. To be asked for by one of them.
+    pub(super) fn bell(&self, cell: &Cell) -> Arc<Notify> {
+        Arc::clone(self.bells.lock().entry(cell.id).or_default())
+    }
+
+    /// Wakes so many of those who wait.
+    pub(super) fn wake_some(&self, cell: &Cell, most: u32) {
+        let waiting = cell.waiting();
+        if waiting == 0 {
+            return;
+        }
+        let Some(bell) = self.bells.lock().get(&cell.id).cloned() else { return };
+        for _ in 0..waiting.min(most) {
+            bell.notify_one();
+        }
+    }
+
+    /// Wakes all who wait.
+    pub(super) fn wake_all(&self, cell: &Cell) {
+        if cell.waiting() == 0 {
+            return;
+        }
+        let bell = self.bells.lock().get(&cell.id).cloned();
+        bell.inspect(|bell| bell.notify_waiters());
     }
 
     /// Lets the holder of leases know that the counter needs tokens.
     pub fn want(&self, cell: &Arc<Cell>) {
-        if cell.queued.load(SeqCst) || cell.queued.swap(true, SeqCst) {
+        if cell.is_queued() || !cell.enqueue() {
             return;
         }
         if self.queue.try_send(Arc::clone(cell)).is_err() {
-            cell.queued.store(false, SeqCst);
+            cell.dequeue();
         }
         self.wake.notify_one();
     }
@@ -270,13 +330,13 @@ impl Cells {
     pub(super) fn next(&self) -> Option<Arc<Cell>> {
         let cell = self.queued.lock().try_recv().ok()?;
         // Before its demand is read: what comes later queues it again.
-        cell.queued.store(false, SeqCst);
+        cell.dequeue();
         Some(cell)
     }
 
     /// Ends all leases, which a holder before left behind.
     pub(super) fn end_all(&self) {
-        for cell in self.map.pin().values() {
+        for Named(cell) in self.map.pin().keys() {
             for lease in cell.leases() {
                 cell.end(lease.id);
             }
@@ -285,19 +345,19 @@ impl Cells {
 
     /// Forgets what was taken for used up, and lets those who wait ask again.
     pub(super) fn ask_anew(&self) {
-        for cell in self.map.pin().values() {
+        for Named(cell) in self.map.pin().keys() {
             if cell.empty_until.swap(0, Relaxed) > 0 {
-                cell.notify.notify_waiters();
+                self.wake_all(cell);
             }
         }
     }
 
     /// Drops counters that nobody needs any more.
     pub fn sweep(&self, now: u64) {
-        self.map.pin().retain(|_, cell| {
+        self.map.pin().retain(|Named(cell), ()| {
             let idle_since = cell.answered_at.load(Relaxed).max(cell.counted_at.load(Relaxed));
             let idle = idle_since.saturating_add(cell.window.max(IDLE_NS)) < now;
-            let used = cell.queued.load(Relaxed) || cell.waiting.load(Relaxed) > 0 || !cell.leases().is_empty();
+            let used = cell.is_queued() || cell.waiting() > 0 || cell.is_leased();
             !idle || used
         });
     }

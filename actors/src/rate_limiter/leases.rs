@@ -46,10 +46,10 @@ pub struct Leases {
     seen: u64,
     /// How many resets of counters were seen.
     resets: u64,
-    held: BTreeMap<u64, Held>,
-    ends: BTreeSet<(u64, u64)>,
-    /// When short leases are to be reported, whether or not something else is to be sent.
-    reports: BTreeSet<(u64, u64)>,
+    /// All leases with their counters, by their ends and ids.
+    held: BTreeMap<(u64, u64), Arc<Cell>>,
+    /// When which short lease is to be reported, whether or not something else is to be sent; also of some that are over.
+    reports: BTreeMap<(u64, u64), Arc<Cell>>,
     closing: BTreeMap<u64, Closing>,
     /// Of those, what no ask in flight carries.
     unsent: BTreeSet<u64>,
@@ -68,18 +68,10 @@ pub enum Planted {
     ReturnBeforeStop,
 }
 
-struct Held {
-    cell: Arc<Cell>,
-    lease: Arc<Lease>,
-    reported: u64,
-    /// 0: never.
-    report_at: u64,
-}
-
 /// A lease that is over here, and may not be so in the log yet.
 struct Closing {
     counter: CounterId,
-    spent: u64,
+    spent: u32,
     /// After that the log has taken it back by itself.
     until: u64,
 }
@@ -103,8 +95,7 @@ impl Leases {
             seen: 0,
             resets: 0,
             held: BTreeMap::new(),
-            ends: BTreeSet::new(),
-            reports: BTreeSet::new(),
+            reports: BTreeMap::new(),
             closing: BTreeMap::new(),
             unsent: BTreeSet::new(),
             wanted: BTreeMap::new(),
@@ -131,8 +122,8 @@ impl Leases {
 
     /// When there will be something to send even if no request comes; `None`: never, or at once.
     pub fn next_deadline(&self) -> Option<u64> {
-        let first = |of: &BTreeSet<(u64, u64)>| of.first().map(|(at, _)| *at);
-        [first(&self.ends), first(&self.reports)].into_iter().flatten().min()
+        let first = |of: &BTreeMap<(u64, u64), _>| of.first_key_value().map(|((at, _), _)| *at);
+        [first(&self.held), first(&self.reports)].into_iter().flatten().min()
     }
 
     /// Whether there is something to send now.
@@ -177,27 +168,26 @@ impl Leases {
 
     /// Ends what is over by now.
     fn expire(&mut self, now: u64) {
-        while let Some((at, id)) = self.ends.first().copied()
-            && at <= now
+        while let Some(first) = self.held.first_entry()
+            && first.key().0 <= now
         {
-            self.close(id);
+            let ((_, id), cell) = first.remove_entry();
+            self.close(&cell, id);
         }
     }
 
     /// Reports of short leases whose turn it is, if there is news, and somebody could need the tokens that come back by it.
     fn due_reports(&mut self, nodes: u64, now: u64) -> Vec<Return> {
         let mut returns = Vec::new();
-        while let Some((at, id)) = self.reports.first().copied()
-            && at <= now
+        while let Some(first) = self.reports.first_entry()
+            && first.key().0 <= now
         {
-            self.reports.remove(&(at, id));
-            let Some(held) = self.held.get_mut(&id) else { continue };
-            let next = now + report_every(held.cell.window);
-            held.report_at = next;
-            self.reports.insert((next, id));
-            if !is_ample(&held.cell, nodes) {
-                returns.extend(held.report());
+            let ((_, id), cell) = first.remove_entry();
+            let Some(lease) = cell.lease(id) else { continue };
+            if !is_ample(&cell, nodes) {
+                returns.extend(report(&cell, &lease));
             }
+            self.reports.insert((now + report_every(cell.window), id), cell);
         }
         returns
     }
@@ -206,33 +196,38 @@ impl Leases {
     fn settle(&mut self, cell: &Cell, returns: &mut Vec<Return>) {
         for lease in cell.leases() {
             if lease.spent() == lease.granted {
-                self.close(lease.id);
-            } else if let Some(held) = self.held.get_mut(&lease.id) {
-                returns.extend(held.report());
+                self.close(cell, lease.id);
+            } else {
+                returns.extend(report(cell, &lease));
             }
         }
     }
 
     /// Ends a lease: first its spending, then it may be returned.
-    fn close(&mut self, id: u64) {
-        let Some(held) = self.held.remove(&id) else { return };
-        self.ends.remove(&(held.lease.until, id));
-        self.reports.remove(&(held.report_at, id));
+    fn close(&mut self, cell: &Cell, id: u64) {
         #[cfg(feature = "planted")]
-        let keeps_spending = self.planted == Some(Planted::ReturnBeforeStop);
-        #[cfg(not(feature = "planted"))]
-        let keeps_spending = false;
-        let spent = if keeps_spending { Some(held.lease.spent()) } else { held.cell.end(id) };
-        let until = held.lease.until.saturating_add(held.cell.window).saturating_add(held.cell.window / 100);
-        let closing = Closing { counter: held.cell.id, spent: spent.unwrap_or(held.lease.granted), until };
-        self.closing.insert(id, closing);
+        if self.planted == Some(Planted::ReturnBeforeStop) {
+            let Some(lease) = cell.lease(id).filter(|_| !self.closing.contains_key(&id)) else { return };
+            return self.closed(cell, &lease, lease.spent());
+        }
+        if let Some((lease, spent)) = cell.end(id) {
+            self.closed(cell, &lease, spent);
+        }
+    }
+
+    fn closed(&mut self, cell: &Cell, lease: &Lease, spent: u32) {
+        let id = lease.id;
+        self.held.remove(&(lease.until, id));
+        let until = lease.until.saturating_add(cell.window).saturating_add(cell.window / 100);
+        self.closing.insert(id, Closing { counter: cell.id, spent, until });
         self.unsent.insert(id);
     }
 
     /// Ends all leases, to be returned: this start of the node admits nobody any more.
     pub fn give_back(&mut self) {
-        let held: Vec<u64> = self.held.keys().copied().collect();
-        held.into_iter().for_each(|id| self.close(id));
+        while let Some(((_, id), cell)) = self.held.pop_first() {
+            self.close(&cell, id);
+        }
         self.wanted.clear();
     }
 
@@ -251,7 +246,7 @@ impl Leases {
                 self.closing.remove(&id);
                 continue;
             }
-            returns.push(Return { counter: closing.counter.0, lease: id, spent: closing.spent, done: true });
+            returns.push(Return { counter: closing.counter.0, lease: id, spent: closing.spent.into(), done: true });
             self.returned.push(id);
         }
     }
@@ -266,7 +261,7 @@ impl Leases {
         self.unsent.extend(self.returned.drain(..));
         for cell in std::mem::take(&mut self.asked) {
             self.doubtful.insert(cell.id, sequence);
-            if cell.waiting.load(Relaxed) > 0 || cell.told_revision.load(Relaxed) != cell.revision() {
+            if cell.waiting() > 0 || !cell.is_told() {
                 self.wanted.insert(cell.id, cell);
             }
         }
@@ -291,9 +286,10 @@ impl Leases {
             self.resets = grants.resets();
             self.cells.ask_anew();
         }
-        let recalled: Vec<u64> = grants.recalled_from(self.node).collect();
-        for id in recalled {
-            self.close(id);
+        for (id, counter) in grants.recalled_from(self.node) {
+            if let Some(cell) = self.cells.get(&CounterId::from_bytes(counter)) {
+                self.close(&cell, id);
+            }
         }
         if is_answered {
             self.answered(grants, now);
@@ -304,15 +300,15 @@ impl Leases {
     fn take_in_all(&mut self, id: CounterId, grants: &Grants, now: u64) {
         for lease in grants.leases(&id.0) {
             // What a former start of this node was granted stays with it.
-            let is_ours = lease.node == self.node && lease.incarnation == self.incarnation;
-            if is_ours && lease.id > self.seen && !self.held.contains_key(&lease.id) {
+            let is_ours = lease.node == self.node && grants.is_of_now(lease);
+            if is_ours && lease.id > self.seen {
                 self.take_in(id, lease, now);
             }
         }
     }
 
     fn take_in(&mut self, id: CounterId, granted: &octelium_consensus::state::grants::Lease, now: u64) {
-        let sent = self.sent.iter().find(|(sequence, _)| *sequence == granted.sequence).map(|(_, at)| *at);
+        let sent = self.sent.iter().find(|(sequence, _)| *sequence as u32 == granted.sequence).map(|(_, at)| *at);
         let cell = self.cells.get(&id);
         let (Some(sent), Some(cell)) = (sent, cell) else {
             let until = now.saturating_add(60 * SECOND);
@@ -323,17 +319,15 @@ impl Leases {
         #[cfg(feature = "planted")]
         let sent = if self.planted == Some(Planted::ValidFromArrival) { now } else { sent };
         let until = sent.saturating_add(validity_ns(cell.window, granted.term));
-        let lease = Arc::new(Lease::new(granted.id, until, granted.granted.into()));
-        let report_at = if granted.term == Term::Short { now + report_every(cell.window) } else { 0 };
-        self.ends.insert((until, granted.id));
-        if report_at > 0 {
-            self.reports.insert((report_at, granted.id));
+        if self.held.contains_key(&(until, granted.id)) {
+            return; // its counter was asked for twice
         }
-        cell.add(Arc::clone(&lease));
-        for _ in 0..cell.waiting.load(Relaxed).min(granted.granted.into()) {
-            cell.notify.notify_one();
+        cell.add(Arc::new(Lease::new(granted.id, until, granted.granted)));
+        self.cells.wake_some(&cell, granted.granted);
+        if granted.term == Term::Short {
+            self.reports.insert((now + report_every(cell.window), granted.id), Arc::clone(&cell));
         }
-        self.held.insert(granted.id, Held { cell, lease, reported: 0, report_at });
+        self.held.insert((until, granted.id), cell);
     }
 
     /// The ask in flight is in the log.
@@ -351,17 +345,17 @@ impl Leases {
         for cell in std::mem::take(&mut self.asked) {
             cell.answered_at.store(now, Relaxed);
             let status = grants.status(&cell.id.0, log_time);
-            cell.free.store(status.map_or(cell.limit(), |status| status.free), Relaxed);
+            cell.set_free(status.map_or(cell.limit(), |status| status.free));
             let left = cell.left(now);
             let empty = status.filter(|status| status.free == 0 && !status.pending && left == 0);
             match empty.and_then(|status| status.back_at) {
                 Some(back_at) => {
                     cell.empty_until.store(now.saturating_add(back_at.saturating_sub(log_time).max(1)), Relaxed);
-                    cell.notify.notify_waiters();
+                    self.cells.wake_all(&cell);
                 }
                 None => {
                     cell.empty_until.store(0, Relaxed);
-                    if cell.waiting.load(Relaxed) > left {
+                    if u64::from(cell.waiting()) > left {
                         self.wanted.insert(cell.id, cell);
                     }
                 }
@@ -370,25 +364,19 @@ impl Leases {
     }
 }
 
-impl Held {
-    /// What was spent since the last report.
-    fn report(&mut self) -> Option<Return> {
-        let spent = self.lease.spent();
-        let news = spent > self.reported;
-        self.reported = spent;
-        news.then_some(Return { counter: self.cell.id.0, lease: self.lease.id, spent, done: false })
-    }
+/// What was spent since the last report.
+fn report(cell: &Cell, lease: &Lease) -> Option<Return> {
+    let spent = lease.news()?;
+    Some(Return { counter: cell.id.0, lease: lease.id, spent: spent.into(), done: false })
 }
 
 /// Whether so much of a limit is free that a whole window of what is asked for doesn't use up a half of it, if all nodes are asked as
 /// this one is. As long as the demand isn't measured, nobody knows.
 fn is_ample(cell: &Cell, nodes: u64) -> bool {
-    let rate = cell.rate.load(Relaxed);
+    let rate = u64::from(cell.rate.load(Relaxed));
     let in_a_window = u128::from(rate) * u128::from(cell.window) / u128::from(SECOND);
     let limit = cell.limit();
-    rate > 0
-        && cell.free.load(Relaxed) > limit / 2
-        && in_a_window.saturating_mul(u128::from(nodes)) < u128::from(limit / 4)
+    rate > 0 && cell.free() > limit / 2 && in_a_window.saturating_mul(u128::from(nodes)) < u128::from(limit / 4)
 }
 
 /// How often what is spent of a short lease is reported: the later, the longer its tokens are away.
@@ -399,8 +387,8 @@ fn report_every(window: u64) -> u64 {
 /// What to ask for a counter; `None` if it has enough, or there is nothing to get.
 fn want(cell: &Cell, grants: &Grants, now: u64) -> Option<Want> {
     let (limit, revision) = (cell.limit(), cell.revision());
-    let news = cell.told_revision.swap(revision, Relaxed) != revision;
-    let waiting = cell.waiting.load(Relaxed);
+    let news = cell.tell(revision);
+    let waiting = u64::from(cell.waiting());
     let rate = measure(cell, now);
     // Near the limit what is held for long would only be recalled.
     let free = grants.status(&cell.id.0, grants.log_time()).map_or(limit, |status| status.free);
@@ -408,8 +396,8 @@ fn want(cell: &Cell, grants: &Grants, now: u64) -> Option<Want> {
     let target = waiting.saturating_add(tokens).min(limit.max(1));
     let renew_ns = validity_ns(cell.window, term) / 4;
     let left = cell.left(now.saturating_add(renew_ns));
-    cell.low_water.store(if term == Term::Short { target / 2 } else { target / 4 }, Relaxed);
-    cell.renew_ns.store(renew_ns, Relaxed);
+    let low = if term == Term::Short { target / 2 } else { target / 4 };
+    cell.set_low_water(low, renew_ns);
     if !news && (left >= target || cell.empty_for(now).is_some()) {
         return None;
     }
@@ -455,18 +443,18 @@ fn reserve(limit: u64, nodes: u64) -> u64 {
 /// How many tokens a second are wanted of a counter, measured over at least the validity of a lease.
 fn measure(cell: &Cell, now: u64) -> u64 {
     let demand = cell.demand();
-    let news = demand.saturating_sub(cell.counted.load(Relaxed));
+    let news = demand.wrapping_sub(cell.counted.load(Relaxed));
     let span = now.saturating_sub(cell.counted_at.load(Relaxed));
     let span_min = validity_ns(cell.window, Term::Short).max(5_000_000);
     let rate = u128::from(news) * u128::from(SECOND) / u128::from(span.max(span_min));
-    let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+    let rate = u32::try_from(rate).unwrap_or(u32::MAX);
     if span < span_min {
-        return rate.max(cell.rate.load(Relaxed));
+        return rate.max(cell.rate.load(Relaxed)).into();
     }
     cell.counted.store(demand, Relaxed);
     cell.counted_at.store(now, Relaxed);
     cell.rate.store(rate, Relaxed);
-    rate
+    rate.into()
 }
 
 #[cfg(test)]

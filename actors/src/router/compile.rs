@@ -328,7 +328,7 @@ fn counters_of_generated(config: &mut EffectiveConfig, written: &Spec) -> Result
         })
         .collect();
     for plugin in &mut config.plugins {
-        let Action::RateLimit(limit) = &mut plugin.action;
+        let Action::RateLimit(limit) = &mut plugin.action else { continue };
         match written.get(&(&*plugin.name, limit.window)) {
             None => limit.counter = format!("{}\n{}", plugin.name, limit.limit).into(),
             Some(written) if u64::try_from(*written) == Ok(limit.limit) => {}

@@ -1,4 +1,4 @@
-//! Plugins, compiled: when each runs, what it counts, what it answers.
+//! Plugins, compiled: when each runs, what it counts and checks, what it answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,11 +6,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use octelium_api::core::service::spec::config::http::{
     Plugin as Block,
-    plugin::{Phase, RateLimit as LimitBlock, Type, rate_limit},
+    plugin::{Direct as DirectBlock, JsonSchema as SchemaBlock, Phase, RateLimit as LimitBlock, Type},
+    plugin::{direct, json_schema, rate_limit},
 };
 use octelium_policy::{Condition, Expression, Reads};
 
-use super::compile::Problem;
+use super::{compile::Problem, schema::Schema};
 
 /// A step of a request's way.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub struct Plugin {
 pub enum Action {
     /// Refuses callers that ask too often.
     RateLimit(Box<RateLimit>),
+    /// Refuses bodies that don't fit.
+    JsonSchema(Box<JsonSchema>),
+    /// Answers by itself.
+    Direct(Arc<Answer>),
 }
 
 /// A rate limit.
@@ -48,7 +53,16 @@ pub struct RateLimit {
     /// Its item of `RateLimit-Policy`.
     pub policy: HeaderValue,
     /// The answer to those who are refused.
-    pub refusal: Arc<Refusal>,
+    pub refusal: Arc<Answer>,
+}
+
+/// What bodies must fit.
+#[derive(Debug)]
+pub struct JsonSchema {
+    /// The schema.
+    pub schema: Arc<Schema>,
+    /// The answer to those who are refused.
+    pub refusal: Arc<Answer>,
 }
 
 /// What is counted together.
@@ -62,9 +76,9 @@ pub enum Key {
     Eval(Box<Expression>),
 }
 
-/// A configured refusal.
+/// A configured answer.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Answer {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -76,15 +90,32 @@ pub struct Refusal {
 impl Plugin {
     /// What its expressions read.
     pub fn reads(&self) -> Reads {
-        let Action::RateLimit(limit) = &self.action;
-        match &limit.key {
-            Key::Eval(expression) => self.condition.reads() | expression.reads(),
-            Key::Session | Key::User => self.condition.reads(),
+        match &self.action {
+            Action::RateLimit(limit) => match &limit.key {
+                Key::Eval(expression) => self.condition.reads() | expression.reads(),
+                Key::Session | Key::User => self.condition.reads(),
+            },
+            Action::JsonSchema(_) | Action::Direct(_) => self.condition.reads(),
+        }
+    }
+
+    /// Whether it looks into the body, of the requests for which it runs.
+    pub fn needs_body(&self) -> bool {
+        matches!(self.action, Action::JsonSchema(_))
+    }
+
+    /// Plugins of a lower rank come first.
+    fn rank(&self) -> u8 {
+        match self.action {
+            Action::RateLimit(_) => 0,
+            Action::JsonSchema(_) => 1,
+            Action::Direct(_) => 2,
         }
     }
 }
 
-/// Those of `blocks` that run in a phase, in their order; `is_pre_auth` says in which. Adds to `problems` what is wrong.
+/// Those of `blocks` that run in a phase, in the order in which they run: by their type, and those of one type as they are
+/// written. `is_pre_auth` says in which phase. Adds to `problems` what is wrong.
 pub fn compile(blocks: &[Block], is_pre_auth: bool, path: &str, problems: &mut Vec<Problem>) -> Vec<Plugin> {
     let of_phase = |block: &Block| !block.is_disabled && (block.phase() == Phase::PreAuth) == is_pre_auth;
     let blocks = blocks.iter().enumerate().filter(|(_, block)| of_phase(block));
@@ -92,26 +123,38 @@ pub fn compile(blocks: &[Block], is_pre_auth: bool, path: &str, problems: &mut V
         let path = format!("{path}[{index}]");
         let plugin = plugin(block, &path).map_err(|errors| problems.extend(errors)).ok()?;
         let reads = plugin.reads();
-        if is_pre_auth && (reads.body || reads.body_map) {
+        if is_pre_auth && (reads.body || reads.body_map || plugin.needs_body()) {
             let message = "reads the body, which isn't read for callers who aren't known yet; use phase POST_AUTH";
             problems.push(Problem { path, message: message.to_owned() });
             return None;
         }
         Some(plugin)
     });
-    plugins.collect()
+    let mut plugins: Vec<Plugin> = plugins.collect();
+    plugins.sort_by_key(Plugin::rank);
+    plugins
 }
 
 fn plugin(block: &Block, path: &str) -> Result<Plugin, Vec<Problem>> {
     let of_policy = |errors: Vec<octelium_policy::Error>| errors.into_iter().map(Problem::from).collect::<Vec<_>>();
-    let Some(Type::RateLimit(limit)) = &block.r#type else {
-        return Err(vec![Problem { path: path.to_owned(), message: "needs `rateLimit`".to_owned() }]);
+    let action = match &block.r#type {
+        Some(Type::RateLimit(limit)) => {
+            Action::RateLimit(Box::new(rate_limit(&block.name, limit, &format!("{path}.rateLimit"))?))
+        }
+        Some(Type::JsonSchema(schema)) => {
+            Action::JsonSchema(Box::new(json_schema(schema, &format!("{path}.jsonSchema"))?))
+        }
+        Some(Type::Direct(block)) => Action::Direct(Arc::new(direct(block, &format!("{path}.direct"))?)),
+        _ => {
+            let message = "needs one of rateLimit, jsonSchema, direct".to_owned();
+            return Err(vec![Problem { path: path.to_owned(), message }]);
+        }
     };
     let condition = block.condition.clone().unwrap_or_default();
     Ok(Plugin {
         name: block.name.as_str().into(),
         condition: Condition::compile(&condition, &format!("{path}.condition")).map_err(of_policy)?,
-        action: Action::RateLimit(Box::new(rate_limit(&block.name, limit, &format!("{path}.rateLimit"))?)),
+        action,
     })
 }
 
@@ -149,24 +192,59 @@ pub fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-fn refusal(block: &LimitBlock, path: &str) -> Result<Refusal, Vec<Problem>> {
-    let code = if block.status_code == 0 { 429 } else { block.status_code };
+fn refusal(block: &LimitBlock, path: &str) -> Result<Answer, Vec<Problem>> {
+    let headers = block.headers.iter().map(|header| (header.key.as_str(), header.value.as_str()));
+    let body = block.body.as_ref().and_then(|body| body.r#type.as_ref()).map(|body| match body {
+        rate_limit::body::Type::Inline(text) => Bytes::from(text.clone()),
+        rate_limit::body::Type::InlineBytes(bytes) => Bytes::from(bytes.to_vec()),
+    });
+    answer(block.status_code, StatusCode::TOO_MANY_REQUESTS, headers, body, path)
+}
+
+fn json_schema(block: &SchemaBlock, path: &str) -> Result<JsonSchema, Vec<Problem>> {
+    let Some(json_schema::Type::Inline(text)) = &block.r#type else {
+        return Err(vec![Problem { path: path.to_owned(), message: "needs `inline`".to_owned() }]);
+    };
+    let problem = |message| vec![Problem { path: format!("{path}.inline"), message }];
+    let headers = block.headers.iter().map(|header| (header.key.as_str(), header.value.as_str()));
+    let body = block.body.as_ref().and_then(|body| body.r#type.as_ref()).map(|body| match body {
+        json_schema::body::Type::Inline(text) => Bytes::from(text.clone()),
+        json_schema::body::Type::InlineBytes(bytes) => Bytes::from(bytes.to_vec()),
+    });
+    Ok(JsonSchema {
+        schema: Arc::new(Schema::compile(text).map_err(problem)?),
+        refusal: Arc::new(answer(block.status_code, StatusCode::BAD_REQUEST, headers, body, path)?),
+    })
+}
+
+fn direct(block: &DirectBlock, path: &str) -> Result<Answer, Vec<Problem>> {
+    let headers = block.headers.iter().map(|header| (header.key.as_str(), header.value.as_str()));
+    let body = block.body.as_ref().and_then(|body| body.r#type.as_ref()).map(|body| match body {
+        direct::body::Type::Inline(text) => Bytes::from(text.clone()),
+        direct::body::Type::InlineBytes(bytes) => Bytes::from(bytes.to_vec()),
+    });
+    answer(block.status_code, StatusCode::OK, headers, body, path)
+}
+
+/// `code`: 0 stands for `default`.
+fn answer<'h>(
+    code: i32,
+    default: StatusCode,
+    headers: impl Iterator<Item = (&'h str, &'h str)>,
+    body: Option<Bytes>,
+    path: &str,
+) -> Result<Answer, Vec<Problem>> {
     let status = u16::try_from(code).ok().filter(|code| (200..=599).contains(code));
-    let status = status.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = if code == 0 { Some(default) } else { status.and_then(|code| StatusCode::from_u16(code).ok()) };
     let problem =
         |member: String, message: &str| vec![Problem { path: format!("{path}.{member}"), message: message.to_owned() }];
-    let headers = block.headers.iter().enumerate().map(|(index, header)| {
-        let name = HeaderName::from_bytes(header.key.as_bytes()).ok();
-        let value = HeaderValue::from_str(&header.value).ok();
+    let headers = headers.enumerate().map(|(index, (name, value))| {
+        let (name, value) = (HeaderName::from_bytes(name.as_bytes()).ok(), HeaderValue::from_str(value).ok());
         name.zip(value).ok_or_else(|| problem(format!("headers[{index}]"), "can't be a header"))
     });
-    Ok(Refusal {
+    Ok(Answer {
         status: status.ok_or_else(|| problem("statusCode".to_owned(), "not the status of an answer"))?,
         headers: headers.collect::<Result<_, _>>()?,
-        body: match block.body.as_ref().and_then(|body| body.r#type.as_ref()) {
-            None => Bytes::new(),
-            Some(rate_limit::body::Type::Inline(text)) => Bytes::from(text.clone()),
-            Some(rate_limit::body::Type::InlineBytes(bytes)) => Bytes::from(bytes.to_vec()),
-        },
+        body: body.unwrap_or_default(),
     })
 }

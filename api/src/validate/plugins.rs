@@ -17,7 +17,7 @@ use crate::{
                 Type as Protocol,
                 http::{
                     Plugin,
-                    plugin::{Phase, RateLimit, Type, rate_limit},
+                    plugin::{self, Direct, JsonSchema, Phase, RateLimit, Type, json_schema, rate_limit},
                 },
             },
         },
@@ -27,6 +27,7 @@ use crate::{
 
 const PLUGINS_MAX: usize = 256;
 const HEADERS_MAX: usize = 100;
+const SCHEMA_BYTES_MAX: usize = 30_000;
 
 /// The plugins of one configuration, with those of its parent.
 pub(super) fn check(path: &str, plugins: &[Plugin], report: &mut Report) {
@@ -43,10 +44,12 @@ pub(super) fn check(path: &str, plugins: &[Plugin], report: &mut Report) {
         }
         access::condition(&format!("{path}.condition"), plugin.condition.as_ref(), report);
         match &plugin.r#type {
-            // Others are refused by name.
             Some(Type::RateLimit(limit)) => rate_limit(&format!("{path}.rateLimit"), limit, report),
+            Some(Type::JsonSchema(schema)) => json_schema(&format!("{path}.jsonSchema"), schema, report),
+            Some(Type::Direct(direct)) => fixed(&format!("{path}.direct"), direct, report),
+            // Others are refused by name.
             Some(_) => {}
-            None => report.add(&path, "needs `rateLimit`"),
+            None => report.add(&path, "needs one of rateLimit, jsonSchema, direct"),
         }
     }
 }
@@ -122,23 +125,61 @@ fn rate_limit(path: &str, limit: &RateLimit, report: &mut Report) {
             None => report.add(&path, "needs one of eval, perSession, perUser"),
         }
     }
-    direct::check_status(path, limit.status_code, report);
-    if let Some(body) = &limit.body {
-        let path = format!("{path}.body");
-        match &body.r#type {
-            Some(rate_limit::body::Type::Inline(text)) => {
-                direct::check_body(&path, limit.status_code, &Body::Inline(text), report);
-            }
-            Some(rate_limit::body::Type::InlineBytes(bytes)) => {
-                direct::check_body(&path, limit.status_code, &Body::InlineBytes(bytes), report);
-            }
-            None => report.add(&path, "needs `inline` or `inlineBytes`"),
+    let body = limit.body.as_ref().map(|body| match &body.r#type {
+        Some(rate_limit::body::Type::Inline(text)) => Some(Body::Inline(text)),
+        Some(rate_limit::body::Type::InlineBytes(bytes)) => Some(Body::InlineBytes(bytes)),
+        None => None,
+    });
+    let headers = limit.headers.iter().map(|header| (header.key.as_str(), header.value.as_str()));
+    answer(path, limit.status_code, body, headers, report);
+}
+
+/// The schema itself is compiled where it is used.
+fn json_schema(path: &str, schema: &JsonSchema, report: &mut Report) {
+    match &schema.r#type {
+        Some(json_schema::Type::Inline(text)) if text.is_empty() => {
+            report.add(&format!("{path}.inline"), "missing: the JSON Schema, as text");
         }
+        Some(json_schema::Type::Inline(text)) => report.length(&format!("{path}.inline"), text, SCHEMA_BYTES_MAX),
+        None => report.add(path, "needs `inline`: the JSON Schema, as text"),
+    }
+    let body = schema.body.as_ref().map(|body| match &body.r#type {
+        Some(json_schema::body::Type::Inline(text)) => Some(Body::Inline(text)),
+        Some(json_schema::body::Type::InlineBytes(bytes)) => Some(Body::InlineBytes(bytes)),
+        None => None,
+    });
+    let headers = schema.headers.iter().map(|header| (header.key.as_str(), header.value.as_str()));
+    answer(path, schema.status_code, body, headers, report);
+}
+
+fn fixed(path: &str, direct: &Direct, report: &mut Report) {
+    let body = direct.body.as_ref().map(|body| match &body.r#type {
+        Some(plugin::direct::body::Type::Inline(text)) => Some(Body::Inline(text)),
+        Some(plugin::direct::body::Type::InlineBytes(bytes)) => Some(Body::InlineBytes(bytes)),
+        None => None,
+    });
+    let headers = direct.headers.iter().map(|header| (header.key.as_str(), header.value.as_str()));
+    answer(path, direct.status_code, body, headers, report);
+}
+
+/// What a plugin answers. `body`: the block, with what it has.
+fn answer<'h>(
+    path: &str,
+    status: i32,
+    body: Option<Option<Body<'_>>>,
+    headers: impl ExactSizeIterator<Item = (&'h str, &'h str)>,
+    report: &mut Report,
+) {
+    direct::check_status(path, status, report);
+    match body {
+        None => {}
+        Some(Some(body)) => direct::check_body(&format!("{path}.body"), status, &body, report),
+        Some(None) => report.add(&format!("{path}.body"), "needs `inline` or `inlineBytes`"),
     }
     let path = format!("{path}.headers");
-    if report.count(&path, limit.headers.len(), HEADERS_MAX) {
-        for (index, header) in limit.headers.iter().enumerate() {
-            headers::of_answer(&format!("{path}[{index}]"), &header.key, &header.value, report);
+    if report.count(&path, headers.len(), HEADERS_MAX) {
+        for (index, (name, value)) in headers.enumerate() {
+            headers::of_answer(&format!("{path}[{index}]"), name, value, report);
         }
     }
 }

@@ -56,7 +56,7 @@ impl SpentOfGranted {
             *seen = lease.id;
             let Some(limit) = self.counters.iter().position(|known| *known == counter) else { continue };
             self.leases.insert(lease.id, (limit, u64::from(lease.granted)));
-            let account = self.accounts.entry((limit, lease.node, lease.incarnation)).or_default();
+            let account = self.accounts.entry((limit, ask.node, ask.incarnation)).or_default();
             account.granted += u64::from(lease.granted);
         }
     }

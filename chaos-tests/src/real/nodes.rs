@@ -33,9 +33,11 @@ const DISK: &str = "octelium-chaos";
 /// The nodes of a run; they are killed when this is dropped.
 pub struct Nodes {
     pub network: Network,
-    program: PathBuf,
+    /// A node takes turns between them, with each start.
+    programs: Vec<PathBuf>,
     directory: PathBuf,
     processes: Vec<Option<Child>>,
+    starts: Vec<usize>,
     mounted: Vec<PathBuf>,
 }
 
@@ -50,8 +52,15 @@ impl Said {
 }
 
 impl Nodes {
-    pub fn new(network: Network, program: PathBuf, directory: PathBuf, nodes: usize) -> Self {
-        Self { network, program, directory, processes: (0..nodes).map(|_| None).collect(), mounted: Vec::new() }
+    /// `programs`: at least one.
+    pub fn new(network: Network, programs: Vec<PathBuf>, directory: PathBuf, nodes: usize) -> Self {
+        let processes = (0..nodes).map(|_| None).collect();
+        Self { network, programs, directory, processes, starts: vec![0; nodes], mounted: Vec::new() }
+    }
+
+    /// The program of a node's last start.
+    fn program(&self, node: usize) -> &Path {
+        &self.programs[self.starts[node].saturating_sub(1) % self.programs.len()]
     }
 
     pub fn len(&self) -> usize {
@@ -121,7 +130,8 @@ impl Nodes {
     /// If it can't be started.
     pub fn start(&mut self, node: usize, join: Option<&str>, environment: &[(&str, &str)]) -> Result<()> {
         let address = self.network.address(node);
-        let mut command = self.network.command(node, &self.program);
+        self.starts[node] += 1;
+        let mut command = self.network.command(node, self.program(node));
         command
             .args(["start", "--domain", DOMAIN, "--workers", "1", "--drain-timeout", "2s", "--access-log", "off"])
             .args(["--data-dir", &self.data(node).to_string_lossy()])
@@ -164,7 +174,7 @@ impl Nodes {
     /// # Errors
     /// If the first node makes none.
     pub async fn invitation(&self) -> Result<String> {
-        let mut command = self.network.command(0, &self.program);
+        let mut command = self.network.command(0, self.program(0));
         command.args(["token", "create", "--ttl", "10m", "--data-dir", &self.data(0).to_string_lossy()]);
         let output = command.output().await?;
         if !output.status.success() {

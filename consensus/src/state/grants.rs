@@ -8,7 +8,7 @@ mod counter;
 mod records;
 mod rules;
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
@@ -35,8 +35,8 @@ pub struct Grants {
     resets: u64,
     askers: OrdMap<u64, Asker>,
     counters: OrdMap<CounterId, Arc<Counter>>,
-    /// The leases of each node that should come back.
-    recalled: OrdSet<(u64, u64)>,
+    /// The leases of each node that should come back, and their counters.
+    recalled: OrdMap<(u64, u64), CounterId>,
     /// When which counter is to be looked at.
     looks: OrdSet<(u64, CounterId)>,
     #[cfg(feature = "planted")]
@@ -65,6 +65,8 @@ struct Asker {
     incarnation: u64,
     sequence: u64,
     asked_at: u64,
+    /// The leases of this node up to this one are of other starts of it.
+    former: u64,
 }
 
 /// What a node can tell a caller about a counter.
@@ -132,9 +134,14 @@ impl Grants {
         self.counters.get(counter).map_or(&[], |counter| &counter.leases)
     }
 
-    /// The leases that a node should return.
-    pub fn recalled_from(&self, node: u64) -> impl Iterator<Item = u64> {
-        self.recalled.range((node, 0)..=(node, u64::MAX)).map(|(_, id)| *id)
+    /// The leases that a node should return, and their counters.
+    pub fn recalled_from(&self, node: u64) -> impl Iterator<Item = (u64, CounterId)> {
+        self.recalled.range((node, 0)..=(node, u64::MAX)).map(|((_, id), counter)| (*id, *counter))
+    }
+
+    /// Whether a lease was given to that start of its node which asked last. No other start spends it.
+    pub fn is_of_now(&self, lease: &Lease) -> bool {
+        self.askers.get(&lease.node).is_some_and(|asker| lease.id > asker.former)
     }
 
     /// A lease of a node, as long as it counts.
@@ -146,10 +153,9 @@ impl Grants {
     pub fn status(&self, counter: &CounterId, at: u64) -> Option<Status> {
         let counter = self.counters.get(counter)?;
         let pending = |lease: &Lease| {
-            let lives = self.askers.get(&lease.node).is_some_and(|asker| asker.incarnation == lease.incarnation);
-            let until = lease.recalled_at.map_or(u64::MAX, |at| at.get().saturating_add(PATIENCE_NS));
+            let until = lease.recalled_at().map_or(u64::MAX, |at| at.saturating_add(PATIENCE_NS));
             let over = lease.over_at(counter.window).saturating_add(PATIENCE_NS);
-            lives && lease.left() > 0 && at < until.min(over)
+            self.is_of_now(lease) && lease.left() > 0 && at < until.min(over)
         };
         let pending = counter.leases.iter().any(pending);
         Some(Status { free: counter.free(), back_at: counter.next_back_at(), pending })
@@ -179,7 +185,9 @@ impl Grants {
         if self.sequence(ask.node, ask.incarnation) >= ask.sequence {
             return false;
         }
-        let asker = Asker { incarnation: ask.incarnation, sequence: ask.sequence, asked_at: now };
+        let known = self.askers.get(&ask.node).filter(|asker| asker.incarnation == ask.incarnation);
+        let former = known.map_or(self.last_lease, |asker| asker.former);
+        let asker = Asker { incarnation: ask.incarnation, sequence: ask.sequence, asked_at: now, former };
         self.askers.insert(ask.node, asker);
         if self.askers.len() > REMEMBERED_NODES {
             let since = now.saturating_sub(FORGOTTEN_AFTER_NS);
@@ -224,7 +232,7 @@ impl Grants {
             counter.limit = wanted.limit;
             counter.revision = wanted.revision;
             if lowered {
-                self.recall(&mut counter, None, now);
+                self.recall(wanted.counter, &mut counter, None, now);
             }
         }
         let free = counter.free();
@@ -236,7 +244,7 @@ impl Grants {
         let tokens = if self.planted == Some(Planted::Generous) { wanted.want.min(share) } else { tokens };
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         if tokens == 0 {
-            self.recall(&mut counter, Some(ask.node), now);
+            self.recall(wanted.counter, &mut counter, Some(ask.node), now);
         } else {
             self.last_lease += 1;
             let (node, id) = (ask.node, self.last_lease);
@@ -248,13 +256,12 @@ impl Grants {
             counter.lend(Lease {
                 id,
                 node,
-                incarnation: ask.incarnation,
-                sequence: ask.sequence,
+                given_at: now,
+                sequence: ask.sequence as u32,
                 granted: tokens,
                 reported: 0,
-                given_at: now,
+                recalled_after: None,
                 term: wanted.term,
-                recalled_at: None,
                 is_forgiven: false,
             });
         }
@@ -275,21 +282,21 @@ impl Grants {
             let mut counter = Counter::clone(counter);
             self.forget(counter.refresh(now));
             counter.reset();
-            self.recall(&mut counter, None, now);
+            self.recall(*name, &mut counter, None, now);
             self.put(*name, counter);
         }
     }
 
     /// Asks for all that is held of a counter, except by `asker`.
-    fn recall(&mut self, counter: &mut Counter, asker: Option<u64>, now: u64) {
+    fn recall(&mut self, name: CounterId, counter: &mut Counter, asker: Option<u64>, now: u64) {
         #[cfg(feature = "planted")]
         if self.planted == Some(Planted::NoRecall) {
             return;
         }
         for lease in &mut counter.leases {
-            if Some(lease.node) != asker && lease.recalled_at.is_none() && lease.left() > 0 {
-                lease.recalled_at = Some(NonZeroU64::new(now).unwrap_or(NonZeroU64::MIN));
-                self.recalled.insert((lease.node, lease.id));
+            if Some(lease.node) != asker && lease.recalled_after.is_none() && lease.left() > 0 {
+                lease.recall(now);
+                self.recalled.insert((lease.node, lease.id), name);
             }
         }
     }

@@ -63,14 +63,12 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
         return Err(too_large(limit));
     }
     if wants_map && !exchange.body.is_end() && is_encoded(exchange) {
-        return Err(Rejection::new(Code::BodyEncoded, "a rule reads the body, which has a Content-Encoding"));
+        return Err(encoded());
     }
     let reserved = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
     let reserved = if reads.body_map { reserved.saturating_mul(MAP_FACTOR) } else { reserved };
-    let reservation = Reservation::take(reserved)
-        .ok_or_else(|| Rejection::new(Code::Overloaded, "the process buffers too many bodies already"))?;
     // Held as long as the body is: the exchange ends with its answer.
-    exchange.reserved = Some(reservation);
+    exchange.reserved = Some(reserve(reserved)?);
     let body = std::mem::take(&mut exchange.body);
     let collected = under_way::or_ended(exchange, pin!(body.collect(limit))).await?;
     let bytes = collected.map_err(|error| match error {
@@ -78,10 +76,11 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
         CollectError::Body(error) => Rejection::new(Code::BodyBroken, error.to_string()),
     })?;
     if wants_map && !bytes.is_empty() {
+        let invalid = |error| Rejection::new(Code::BodyInvalid, error);
         if reads.body_map {
-            exchange.body_map = Some(read(&bytes, json_body::object).await?);
+            exchange.body_map = Some(read(&bytes, json_body::object).await?.map_err(invalid)?);
         } else {
-            read(&bytes, json_body::check).await?;
+            read(&bytes, json_body::check).await?.map_err(invalid)?;
         }
     }
     exchange.body = if bytes.is_empty() { Body::empty() } else { Body::full(Bytes::clone(&bytes)) };
@@ -89,16 +88,46 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
     Ok(())
 }
 
-/// What `parse` makes of a JSON body.
-async fn read<T: Send + 'static>(bytes: &Bytes, parse: fn(&[u8]) -> Result<T, String>) -> Result<T, Rejection> {
-    let parsed = if bytes.len() <= INLINE_BYTES_MAX {
-        parse(bytes)
-    } else {
-        let bytes = bytes.clone();
-        let parsing = tokio::task::spawn_blocking(move || parse(&bytes));
-        parsing.await.map_err(|error| Rejection::new(Code::Overloaded, error.to_string()))?
-    };
-    parsed.map_err(|error| Rejection::new(Code::BodyInvalid, error))
+/// What `look` makes of the body, which is read whole for it if that wasn't done before.
+///
+/// # Errors
+/// Too large, broken or compressed.
+pub async fn looked_into<T: Send + 'static>(
+    exchange: &mut Exchange,
+    route: &Route,
+    look: impl FnOnce(&[u8]) -> T + Send + 'static,
+) -> Result<T, Rejection> {
+    if !exchange.body.is_end() && is_encoded(exchange) {
+        return Err(encoded());
+    }
+    if exchange.buffered.is_none() {
+        buffer(exchange, route, Reads { body: true, ..Reads::default() }).await?;
+    }
+    let bytes = exchange.buffered.clone().unwrap_or_default();
+    let _parsed = reserve(bytes.len().saturating_mul(MAP_FACTOR))?;
+    read(&bytes, look).await
+}
+
+fn reserve(bytes: usize) -> Result<Reservation, Rejection> {
+    Reservation::take(bytes)
+        .ok_or_else(|| Rejection::new(Code::Overloaded, "the process buffers too many bodies already"))
+}
+
+/// What `parse` makes of a body.
+async fn read<T: Send + 'static>(
+    bytes: &Bytes,
+    parse: impl FnOnce(&[u8]) -> T + Send + 'static,
+) -> Result<T, Rejection> {
+    if bytes.len() <= INLINE_BYTES_MAX {
+        return Ok(parse(bytes));
+    }
+    let bytes = bytes.clone();
+    let parsing = tokio::task::spawn_blocking(move || parse(&bytes));
+    parsing.await.map_err(|error| Rejection::new(Code::Overloaded, error.to_string()))
+}
+
+fn encoded() -> Rejection {
+    Rejection::new(Code::BodyEncoded, "a rule reads the body, which has a Content-Encoding")
 }
 
 fn is_encoded(exchange: &Exchange) -> bool {

@@ -8,7 +8,7 @@ use std::{
 
 use http::{Method, Version};
 use octelium_actors::{
-    router::{EffectiveConfig, Route, plugins::Refusal},
+    router::{EffectiveConfig, Route, plugins::Answer},
     sessions::{SessionEntry, entry::LiveToken},
 };
 use octelium_http1::{Body, Headers, Interims};
@@ -84,8 +84,8 @@ pub struct Exchange {
     pub made: Made,
     /// What the caller is told of limits that it was held to.
     pub limits: Vec<Shown>,
-    /// The limit that refused it: how it answers, and when another try is worth it.
-    pub limited: Option<(Arc<Refusal>, Duration)>,
+    /// What the plugin that refused it answers, and when another try is worth it.
+    pub refusal: Option<(Arc<Answer>, Option<Duration>)>,
     /// Why it was refused, if it was.
     pub rejection: Option<Rejection>,
     /// Its place among the requests under way, until its record is written.

@@ -38,6 +38,16 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
     deserializer.end().map_err(|error| error.to_string())
 }
 
+/// Parses any JSON value.
+///
+/// # Errors
+/// A sentence, if `bytes` aren't one JSON value, nest deeper than 128, or have a key twice.
+pub fn value(bytes: &[u8]) -> Result<serde_json::Value, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    Checked(&RandomState::new()).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
 /// A body's text belongs in no log: a long key is cut.
 fn twice<E: Error>(key: &str) -> E {
     let shown: String = key.chars().take(64).collect();

@@ -47,7 +47,9 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
             let seen = octelium_actors::context_of(route, None, Some(&context), now.unix_nanos);
             plugins::due(&route.pre_auth, route, exchange, &seen)?
         };
-        plugins::spend(proxy, exchange, route, &route.pre_auth, due).await?;
+        if let Some(answer) = plugins::run(proxy, exchange, route, &route.pre_auth, due).await? {
+            return Ok(answer);
+        }
     }
     // Credential → Session, asked of the view on every request. Nobody after this sees the credential.
     let Proxy { views, tokens, view_age, .. } = proxy;
@@ -85,8 +87,10 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
     let config = config?;
     exchange.config = config.clone();
     exchange.made = made?;
-    if let (Some(config), due) = (&config, due?) {
-        plugins::spend(proxy, exchange, route, &config.plugins, due).await?;
+    if let (Some(config), due) = (&config, due?)
+        && let Some(answer) = plugins::run(proxy, exchange, route, &config.plugins, due).await?
+    {
+        return Ok(answer);
     }
     if let Some(direct) = config.as_ref().and_then(|config| config.direct.as_ref()) {
         return Ok(direct::answer(direct));
@@ -152,7 +156,7 @@ impl Connection {
             config: None,
             made: header_rules::Made::default(),
             limits: Vec::new(),
-            limited: None,
+            refusal: None,
             rejection: None,
             place: None,
             looks: self.proxy.under_way.looks(),

@@ -3,31 +3,41 @@
 
 pub mod local;
 mod rate_limit;
+mod schema;
 
-use octelium_actors::router::{
-    Route,
-    plugins::{Action, Plugin},
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+use octelium_actors::{
+    rate_limiter::CounterId,
+    router::{
+        Route,
+        plugins::{Action, Answer, Plugin, whole_seconds},
+    },
 };
+use octelium_http1::{Body, Response};
 use octelium_policy::{Budget, Context};
 
-pub use rate_limit::{Shown, answer, refusal, spend};
+pub use rate_limit::{Shown, answer};
 
-use super::{exchange::Exchange, respond::Rejection};
+use super::{
+    Proxy,
+    exchange::Exchange,
+    respond::{Code, Rejection},
+};
 
 /// A plugin that runs for a request, and what it needs for that.
 #[derive(Debug)]
 pub struct Due {
     /// Its place in the list.
     index: usize,
-    /// Whose tokens it takes.
-    counter: octelium_actors::rate_limiter::CounterId,
-    /// The same for people.
-    key: String,
+    /// Of a rate limit: whose tokens it takes, and the same for people.
+    counted: Option<(CounterId, String)>,
 }
 
 /// Which of the plugins run for this request.
 ///
-/// A condition that can't be evaluated holds: a limit that is skipped by mistake is none.
+/// A condition that can't be evaluated holds: a limit or a check that is skipped by mistake is none.
 ///
 /// # Errors
 /// If a key can't be made: the request can't be counted.
@@ -50,9 +60,65 @@ pub fn due(
                 tracing::debug!(service = route.reference.name, plugin = %plugin.name, %error, "a plugin's condition failed, and so holds");
             }
         }
-        let Action::RateLimit(limit) = &plugin.action;
-        let (counter, key) = rate_limit::counter(plugin, limit, route, exchange, context, &mut budget)?;
-        due.push(Due { index, counter, key });
+        let counted = match &plugin.action {
+            Action::RateLimit(limit) => {
+                Some(rate_limit::counter(plugin, limit, route, exchange, context, &mut budget)?)
+            }
+            Action::JsonSchema(_) | Action::Direct(_) => None,
+        };
+        due.push(Due { index, counted });
     }
     Ok(due)
+}
+
+/// Runs them, one after the other; the first that answers or refuses is the last.
+///
+/// # Errors
+/// The refusal.
+pub async fn run(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    route: &Route,
+    plugins: &[Plugin],
+    due: Vec<Due>,
+) -> Result<Option<Response>, Rejection> {
+    for Due { index, counted } in due {
+        let Some(plugin) = plugins.get(index) else { continue };
+        match &plugin.action {
+            Action::RateLimit(limit) => {
+                let (counter, key) =
+                    counted.ok_or_else(|| Rejection::new(Code::RateLimitUnavailable, "not counted"))?;
+                rate_limit::spend(proxy, exchange, route, plugin, limit, counter, &key).await?;
+            }
+            // Boxed: most requests have no such check, and need no room for it.
+            Action::JsonSchema(schema) => Box::pin(schema::check(exchange, route, plugin, schema)).await?,
+            Action::Direct(answer) => return Ok(Some(written(answer))),
+        }
+    }
+    Ok(None)
+}
+
+fn written(answer: &Answer) -> Response {
+    let mut response = Response::new(answer.status);
+    response.body = Body::full(answer.body.clone());
+    for (name, value) in &answer.headers {
+        response.headers.append(name, value);
+    }
+    response
+}
+
+/// The configured answer to a request that a plugin refused, in place of the usual one.
+pub fn refusal(exchange: &Exchange, response: &mut Response) {
+    let Some((answer, retry_after)) = &exchange.refusal else { return };
+    response.status = answer.status;
+    response.body = Body::full(answer.body.clone());
+    for (name, value) in &answer.headers {
+        response.headers.append(name, value);
+    }
+    if let Some(retry_after) = retry_after
+        && !response.headers.contains_key(header::RETRY_AFTER)
+    {
+        let seconds = whole_seconds((*retry_after).max(Duration::from_millis(1)));
+        response.headers.append(&header::RETRY_AFTER, &HeaderValue::from(seconds));
+    }
 }

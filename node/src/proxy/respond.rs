@@ -63,6 +63,8 @@ codes! {
     BodyTooLarge = "BODY_TOO_LARGE", PAYLOAD_TOO_LARGE,
     /// Not a JSON object where one is needed, or with a key twice.
     BodyInvalid = "BODY_INVALID", BAD_REQUEST,
+    /// Not the JSON that a plugin's schema asks for.
+    BodyMismatch = "BODY_MISMATCH", BAD_REQUEST,
     /// Compressed, so that rules can't read it.
     BodyEncoded = "BODY_ENCODED", UNSUPPORTED_MEDIA_TYPE,
     /// The caller stopped sending or broke the framing.
@@ -120,7 +122,7 @@ const UNAUTHORIZED: HeaderName = HeaderName::from_static("x-octelium-unauthorize
 const SERVER: HeaderValue = HeaderValue::from_static("octelium");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
 
-/// The answer to a refused request; its body is empty, but for what a rate limit has configured.
+/// The answer to a refused request; its body is empty, but for what a plugin has configured.
 pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response {
     let mut response = Response::new(rejection.code.status());
     let headers = &mut response.headers;
@@ -136,7 +138,7 @@ pub fn rejected(exchange: &Exchange, rejection: &Rejection) -> Response {
         headers.append(&header::WWW_AUTHENTICATE, &HeaderValue::from_static("Bearer"));
     }
     headers.append(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
-    if rejection.code == Code::RateLimited {
+    if matches!(rejection.code, Code::RateLimited | Code::BodyMismatch) {
         plugins::refusal(exchange, &mut response);
     }
     response

@@ -22,6 +22,7 @@ mod metrics;
 mod nodes;
 mod oauth2;
 mod octeliumctl;
+mod plugins;
 mod policy;
 mod process;
 mod rate_limit;

@@ -1,6 +1,8 @@
 //! One counter: what was spent and when it comes back, and what nodes hold.
 
-use std::num::NonZeroU64;
+use std::num::NonZeroU16;
+
+use thin_vec::ThinVec;
 
 use super::rules::{Term, grain_ns, surely, validity_ns};
 
@@ -9,32 +11,50 @@ use super::rules::{Term, grain_ns, surely, validity_ns};
 const SPENT_MAX: u64 = 128;
 const SPENT_MIN: u64 = 8;
 
-/// Tokens that one start of one node may spend.
+/// The time from a grant to its recall is kept in this unit, rounded up: up to some four minutes, twice the longest term.
+const RECALL_UNIT_NS: u64 = 1 << 22;
+
+/// Tokens that one start of one node may spend: see [`super::Grants::is_of_now`]. There are many of them, so it is kept small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Unique in this log.
     pub id: u64,
     /// Who holds it.
     pub node: u64,
-    /// The start of that node: no other may spend it.
-    pub incarnation: u64,
-    /// The ask that it answers; its validity counts from the sending of that.
-    pub sequence: u64,
+    /// The log time of the grant, in nanoseconds.
+    pub given_at: u64,
+    /// The ask that it answers, the low half of its number; its validity counts from the sending of that.
+    pub sequence: u32,
     /// So many tokens were given.
     pub granted: u32,
     /// So many of them are known to be spent.
     pub reported: u32,
-    /// The log time of the grant, in nanoseconds.
-    pub given_at: u64,
+    /// How long after the grant it was asked back, in units.
+    pub(super) recalled_after: Option<NonZeroU16>,
     /// How long it is valid.
     pub term: Term,
-    /// The log time from which on it should be returned.
-    pub recalled_at: Option<NonZeroU64>,
     /// The counter was reset since: what is spent of it counts no more.
     pub is_forgiven: bool,
 }
 
+const _: () = assert!(size_of::<Lease>() == 40);
+
 impl Lease {
+    /// The log time from which on it should be returned, or a little later.
+    pub fn recalled_at(&self) -> Option<u64> {
+        let after = u64::from(self.recalled_after?.get()) * RECALL_UNIT_NS;
+        Some(self.given_at.saturating_add(after))
+    }
+
+    /// Asks it back, if that wasn't done before.
+    pub(super) fn recall(&mut self, now: u64) {
+        let units = now.saturating_sub(self.given_at).div_ceil(RECALL_UNIT_NS);
+        let units = u16::try_from(units)
+            .ok()
+            .map_or(NonZeroU16::MAX, |units| NonZeroU16::new(units).unwrap_or(NonZeroU16::MIN));
+        self.recalled_after.get_or_insert(units);
+    }
+
     /// What may be unspent.
     pub fn left(&self) -> u64 {
         u64::from(self.granted.saturating_sub(self.reported))
@@ -73,7 +93,7 @@ pub struct Standing {
     pub back_at: Option<u64>,
 }
 
-/// A limit's counter.
+/// A limit's counter. There are many of them, so it is kept small.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counter {
     /// The limit's window, in nanoseconds.
@@ -87,14 +107,16 @@ pub struct Counter {
     /// When the counter is to be looked at next, to see whether it can go.
     pub look_at: u64,
     /// By the time at which they come back.
-    pub spent: Vec<Spent>,
+    pub spent: ThinVec<Spent>,
     /// Oldest first.
-    pub leases: Vec<Lease>,
+    pub leases: ThinVec<Lease>,
 }
+
+const _: () = assert!(size_of::<Counter>() == 56);
 
 impl Counter {
     pub(super) fn new(window: u64, limit: u64, revision: u64) -> Self {
-        Self { window, limit, revision, used: 0, look_at: 0, spent: Vec::new(), leases: Vec::new() }
+        Self { window, limit, revision, used: 0, look_at: 0, spent: ThinVec::new(), leases: ThinVec::new() }
     }
 
     /// What can be granted.
@@ -131,6 +153,7 @@ impl Counter {
 
     pub(super) fn lend(&mut self, lease: Lease) {
         self.used = self.used.saturating_add(lease.left());
+        self.leases.reserve_exact(1);
         self.leases.push(lease);
     }
 

@@ -1,6 +1,6 @@
 //! Grants as stored records.
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::{num::NonZeroU16, sync::Arc};
 
 use super::{Asker, Counter, CounterId, Grants, Lease, Spent};
 use crate::{command, form};
@@ -13,6 +13,7 @@ impl Grants {
             incarnation: asker.incarnation,
             sequence: asker.sequence,
             asked_at: asker.asked_at,
+            former: Some(asker.former),
         };
         let limits = (!self.askers.is_empty()).then(|| {
             form::Content::Limits(form::Limits {
@@ -30,8 +31,10 @@ impl Grants {
         self.last_lease = limits.last_lease;
         self.resets = limits.resets;
         let asker = |asker: form::Asker| {
-            let form::Asker { node, incarnation, sequence, asked_at } = asker;
-            (node, Asker { incarnation, sequence, asked_at })
+            let form::Asker { node, incarnation, sequence, asked_at, former } = asker;
+            // Where it isn't known, nobody spends what was given so far.
+            let former = former.unwrap_or(limits.last_lease);
+            (node, Asker { incarnation, sequence, asked_at, former })
         };
         self.askers = limits.askers.into_iter().map(asker).collect();
     }
@@ -40,8 +43,8 @@ impl Grants {
         let id = command::counter(&counter.id)?;
         let counter = restored(counter)?;
         for lease in &counter.leases {
-            if lease.recalled_at.is_some() {
-                self.recalled.insert((lease.node, lease.id));
+            if lease.recalled_after.is_some() {
+                self.recalled.insert((lease.node, lease.id), id);
             }
         }
         self.looks.insert((counter.look_at, id));
@@ -57,13 +60,12 @@ fn stored(id: &CounterId, counter: &Counter) -> form::Counter {
     let lease = |lease: &Lease| form::Lease {
         id: lease.id,
         node: lease.node,
-        incarnation: lease.incarnation,
         sequence: lease.sequence,
         granted: u64::from(lease.granted),
         reported: u64::from(lease.reported),
         given_at: lease.given_at,
         term: lease.term.number(),
-        recalled_at: lease.recalled_at.map(NonZeroU64::get),
+        recalled_after: lease.recalled_after.map(|after| after.get().into()),
         is_forgiven: lease.is_forgiven,
     };
     form::Counter {
@@ -78,6 +80,11 @@ fn stored(id: &CounterId, counter: &Counter) -> form::Counter {
     }
 }
 
+fn recalled_after(units: u32) -> Result<NonZeroU16, String> {
+    let units = u16::try_from(units).ok().and_then(NonZeroU16::new);
+    units.ok_or_else(|| "a lease was asked back at a time that can't be".to_owned())
+}
+
 fn restored(counter: form::Counter) -> Result<Counter, String> {
     let spent = |spent: form::Spent| Spent { back_at: spent.back_at, from: spent.from, tokens: spent.tokens };
     let tokens = |tokens: u64| u32::try_from(tokens).map_err(|_| format!("a lease has {tokens} tokens"));
@@ -85,13 +92,12 @@ fn restored(counter: form::Counter) -> Result<Counter, String> {
         Ok::<_, String>(Lease {
             id: lease.id,
             node: lease.node,
-            incarnation: lease.incarnation,
             sequence: lease.sequence,
             granted: tokens(lease.granted)?,
             reported: tokens(lease.reported)?,
             given_at: lease.given_at,
             term: command::term(lease.term)?,
-            recalled_at: lease.recalled_at.map(|at| NonZeroU64::new(at).unwrap_or(NonZeroU64::MIN)),
+            recalled_after: lease.recalled_after.map(recalled_after).transpose()?,
             is_forgiven: lease.is_forgiven,
         })
     };

@@ -1,19 +1,18 @@
 //! Rate limits: whose requests are counted together, whether this one may go on, and what its caller is told.
 
-use std::{fmt::Write, net::IpAddr, time::Duration};
+use std::{fmt::Write, net::IpAddr};
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use octelium_actors::{
     rate_limiter::{Admission, CounterId, Name, Refused, Rule},
     router::{
         Route,
-        plugins::{Action, Key, Plugin, RateLimit, whole_seconds},
+        plugins::{Key, Plugin, RateLimit, whole_seconds},
     },
 };
-use octelium_http1::{Body, Headers, Response};
+use octelium_http1::Headers;
 use octelium_policy::{Budget, Context, Value};
 
-use super::Due;
 use crate::proxy::{
     Proxy,
     exchange::Exchange,
@@ -81,48 +80,46 @@ fn network(ip: &str) -> String {
     }
 }
 
-/// Takes a token of each limit, in their order; the first that has none refuses.
+/// Takes a token of a limit.
 ///
 /// # Errors
 /// The refusal.
-pub async fn spend(
+pub(super) async fn spend(
     proxy: &Proxy,
     exchange: &mut Exchange,
     route: &Route,
-    plugins: &[Plugin],
-    due: Vec<Due>,
+    plugin: &Plugin,
+    limit: &RateLimit,
+    counter: CounterId,
+    key: &str,
 ) -> Result<(), Rejection> {
-    for Due { index, counter, key } in due {
-        let Some(plugin) = plugins.get(index) else { continue };
-        let Action::RateLimit(limit) = &plugin.action;
-        let result = match limit.is_local {
-            true => proxy.local_limits.spend(counter, limit.limit, limit.window),
-            false => {
-                let rule = Rule { limit: limit.limit, window: limit.window, revision: route.revision };
-                match proxy.views.limiter.try_spend(counter, rule) {
-                    Some(admission) => Ok(admission),
-                    // Boxed: few requests wait, and none of the others needs the room.
-                    None => {
-                        let name = || Name::new(&route.uid, &limit.counter, &key);
-                        Box::pin(proxy.views.limiter.spend(counter, rule, proxy.rate_limit_wait, name)).await
-                    }
+    let result = match limit.is_local {
+        true => proxy.local_limits.spend(counter, limit.limit, limit.window),
+        false => {
+            let rule = Rule { limit: limit.limit, window: limit.window, revision: route.revision };
+            match proxy.views.limiter.try_spend(counter, rule) {
+                Some(admission) => Ok(admission),
+                // Boxed: few requests wait, and none of the others needs the room.
+                None => {
+                    let name = || Name::new(&route.uid, &limit.counter, key);
+                    Box::pin(proxy.views.limiter.spend(counter, rule, proxy.rate_limit_wait, name)).await
                 }
             }
-        };
-        match result {
-            Ok(admission) => exchange.limits.push(shown(plugin, limit, admission)),
-            Err(Refused::Unavailable) if limit.allows_unavailable => {}
-            Err(Refused::Unavailable) => {
-                let cause = format!("plugin `{}`: it isn't known whether the limit is reached", plugin.name);
-                return Err(Rejection::new(Code::RateLimitUnavailable, cause));
-            }
-            Err(Refused::Exceeded { retry_after }) => {
-                let admission = Admission { remaining: 0, reset: retry_after };
-                exchange.limits.push(shown(plugin, limit, admission));
-                exchange.limited = Some((limit.refusal.clone(), retry_after));
-                let cause = format!("plugin `{}`: {} in {:?} are reached", plugin.name, limit.limit, limit.window);
-                return Err(Rejection::new(Code::RateLimited, cause));
-            }
+        }
+    };
+    match result {
+        Ok(admission) => exchange.limits.push(shown(plugin, limit, admission)),
+        Err(Refused::Unavailable) if limit.allows_unavailable => {}
+        Err(Refused::Unavailable) => {
+            let cause = format!("plugin `{}`: it isn't known whether the limit is reached", plugin.name);
+            return Err(Rejection::new(Code::RateLimitUnavailable, cause));
+        }
+        Err(Refused::Exceeded { retry_after }) => {
+            let admission = Admission { remaining: 0, reset: retry_after };
+            exchange.limits.push(shown(plugin, limit, admission));
+            exchange.refusal = Some((limit.refusal.clone(), Some(retry_after)));
+            let cause = format!("plugin `{}`: {} in {:?} are reached", plugin.name, limit.limit, limit.window);
+            return Err(Rejection::new(Code::RateLimited, cause));
         }
     }
     Ok(())
@@ -135,27 +132,13 @@ fn shown(plugin: &Plugin, limit: &RateLimit, admission: Admission) -> Shown {
     Shown { policy: limit.policy.clone(), limit: limit_of }
 }
 
-/// The configured answer to a refused request.
-pub fn refusal(exchange: &Exchange, response: &mut Response) {
-    let Some((refusal, retry_after)) = &exchange.limited else { return };
-    response.status = refusal.status;
-    response.body = Body::full(refusal.body.clone());
-    for (name, value) in &refusal.headers {
-        response.headers.append(name, value);
-    }
-    if !response.headers.contains_key(header::RETRY_AFTER) {
-        let seconds = whole_seconds((*retry_after).max(Duration::from_millis(1)));
-        response.headers.append(&header::RETRY_AFTER, &HeaderValue::from(seconds));
-    }
-}
-
 /// Tells the caller of its limits, unless the refusal's own headers do.
 pub fn answer(exchange: &Exchange, headers: &mut Headers) {
     if exchange.limits.is_empty() {
         return;
     }
     let is_own = |name: &HeaderName| {
-        let own = exchange.limited.as_ref().map(|(refusal, _)| &refusal.headers);
+        let own = exchange.refusal.as_ref().map(|(refusal, _)| &refusal.headers);
         own.is_some_and(|own| own.iter().any(|(own, _)| own == name))
     };
     let (tells_policy, tells_limit) = (!is_own(&POLICY), !is_own(&LIMIT));
