@@ -1,8 +1,8 @@
 //! The small files beside the log: the vote, how far the log is purged, how far it is committed.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,8 @@ const COMMITTED_MAGIC: &[u8; 8] = b"octlcom1";
 const SLOT_BYTES: usize = 512;
 /// Magic, sequence number, term, node, index, checksum.
 const SLOT_USED_BYTES: usize = 44;
+/// The commit index is made durable each so many times.
+const FLUSH_EVERY: u32 = 256;
 
 impl From<LogId> for form::LogId {
     fn from(log_id: LogId) -> Self {
@@ -68,28 +70,42 @@ pub fn read_purged(directory: &Path) -> Result<Option<LogId>, Error> {
 
 /// How far the log is committed: a lower bound that is never ahead of the durable log, since it is written after it.
 ///
-/// Two slots are written in turn and without waiting for the disk: a crash of the process loses nothing, a loss of power
-/// at most the last ones, which recovery commits again.
+/// Of its two slots one is durable and stays as it is, while the other is written again and again, without waiting for the disk:
+/// a crash of the process loses nothing, a loss of power at most what was written since. Recovery commits that again. Now and then
+/// the other one is made durable, and they change places.
 pub struct Committed {
     path: PathBuf,
     file: File,
     sequence: u64,
     last: Option<LogId>,
+    /// The slot that is written, 0 or 1.
+    written: u64,
+    /// How often that was since it was durable.
+    unflushed: u32,
 }
 
 impl Committed {
     /// Opens the file, making it if needed.
     pub fn open(disk: &Disk, directory: &Path) -> Result<Self, Error> {
         let path = directory.join("committed");
-        let mut file = disk.open_or_create(&path).map_err(Error::io("open", &path))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
-        let newest = bytes.chunks(SLOT_BYTES).filter_map(slot).max_by_key(|(sequence, _)| *sequence);
-        if newest.is_none() && bytes.iter().any(|byte| *byte != 0) {
-            return Err(Error::corrupt(path, 0, "neither of its two slots is valid"));
-        }
-        let (sequence, last) = newest.map_or((0, None), |(sequence, log_id)| (sequence, Some(log_id)));
-        Ok(Self { path, file, sequence, last })
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        let slots = bytes.chunks(SLOT_BYTES).zip(0..).filter_map(|(bytes, place)| Some((slot(bytes)?, place)));
+        let ((sequence, last), newest) = match slots.max_by_key(|((sequence, _), _)| *sequence) {
+            Some(newest) => newest,
+            None if bytes.iter().all(|byte| *byte == 0) => {
+                durable::replace(disk, &path, &slot_of(0, None)).map_err(Error::io("write", &path))?;
+                ((0, None), 0)
+            }
+            None => return Err(Error::corrupt(path, 0, "neither of its two slots is valid")),
+        };
+        let file = File::options().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+        // It can be read, and may not be durable for all that.
+        disk.sync(&file).map_err(Error::io("flush", &path))?;
+        Ok(Self { path, file, sequence, last, written: 1 - newest, unflushed: 0 })
     }
 
     pub fn last(&self) -> Option<LogId> {
@@ -105,21 +121,34 @@ impl Committed {
         if self.last >= Some(log_id) {
             return Ok(());
         }
-        let sequence = self.sequence + 1;
-        let mut bytes = Vec::with_capacity(SLOT_BYTES);
-        bytes.extend_from_slice(COMMITTED_MAGIC);
-        for number in [sequence, log_id.leader_id.term, log_id.leader_id.node_id, log_id.index] {
-            bytes.extend_from_slice(&number.to_le_bytes());
+        if self.unflushed == FLUSH_EVERY {
+            disk.sync(&self.file)?;
+            (self.written, self.unflushed) = (1 - self.written, 0);
         }
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        bytes.resize(SLOT_BYTES, 0);
-        disk.write_all_at(&self.file, &bytes, sequence % 2 * SLOT_BYTES as u64)?;
+        let sequence = self.sequence + 1;
+        disk.write_all_at(&self.file, &slot_of(sequence, Some(log_id)), self.written * SLOT_BYTES as u64)?;
+        self.unflushed += 1;
         (self.sequence, self.last) = (sequence, Some(log_id));
         Ok(())
     }
 }
 
-fn slot(bytes: &[u8]) -> Option<(u64, LogId)> {
+/// A slot as it is written; the first one says nothing.
+fn slot_of(sequence: u64, log_id: Option<LogId>) -> Vec<u8> {
+    let (term, node, index) =
+        log_id.map_or((0, 0, 0), |log_id| (log_id.leader_id.term, log_id.leader_id.node_id, log_id.index));
+    let mut bytes = Vec::with_capacity(SLOT_BYTES);
+    bytes.extend_from_slice(COMMITTED_MAGIC);
+    for number in [sequence, term, node, index] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes.resize(SLOT_BYTES, 0);
+    bytes
+}
+
+/// Sequence number and content of a slot; `None` if it isn't valid.
+fn slot(bytes: &[u8]) -> Option<(u64, Option<LogId>)> {
     let end = SLOT_USED_BYTES - 4;
     if bytes.len() < SLOT_USED_BYTES || bytes[..8] != *COMMITTED_MAGIC {
         return None;
@@ -127,6 +156,47 @@ fn slot(bytes: &[u8]) -> Option<(u64, LogId)> {
     if crc32fast::hash(&bytes[..end]) != u32_at(bytes, end) {
         return None;
     }
-    let leader_id = LeaderId::new(u64_at(bytes, 16), u64_at(bytes, 24));
-    Some((u64_at(bytes, 8), LogId::new(leader_id, u64_at(bytes, 32))))
+    let sequence = u64_at(bytes, 8);
+    let log_id = LogId::new(LeaderId::new(u64_at(bytes, 16), u64_at(bytes, 24)), u64_at(bytes, 32));
+    Some((sequence, (sequence > 0).then_some(log_id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_id(index: u64) -> LogId {
+        LogId::new(LeaderId::new(3, 7), index)
+    }
+
+    /// What a loss of power in the midst of a write leaves: the first bytes of it, and whatever was or wasn't written before.
+    #[test]
+    fn whenever_the_power_goes_one_commit_index_is_there() {
+        let (directory, torn) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let disk = Disk::default();
+        let opened = |directory: &Path| Committed::open(&disk, directory).map(|committed| committed.last());
+        assert_eq!(opened(directory.path()).unwrap(), None);
+        let mut durable = fs::read(directory.path().join("committed")).unwrap();
+        let mut committed = Committed::open(&disk, directory.path()).unwrap();
+        for index in 1..=3 * u64::from(FLUSH_EVERY) {
+            let is_flushed = committed.unflushed == FLUSH_EVERY;
+            if is_flushed {
+                durable = fs::read(directory.path().join("committed")).unwrap();
+            }
+            committed.save(&disk, log_id(index)).unwrap();
+            let written = fs::read(directory.path().join("committed")).unwrap();
+            for length in [0, 1, 9, 20, 40, 43, 44, 512] {
+                let place = usize::try_from(committed.written).unwrap() * SLOT_BYTES;
+                let mut bytes = durable.clone();
+                bytes.resize(bytes.len().max(place + length), 0);
+                bytes[place..place + length].copy_from_slice(&written[place..place + length]);
+                fs::write(torn.path().join("committed"), bytes).unwrap();
+                let last = opened(torn.path()).unwrap().map_or(0, |log_id| log_id.index);
+                assert!(last <= index && last + u64::from(FLUSH_EVERY) >= index, "{last} of {index}, {length} bytes");
+                assert!(length < 44 || last == index);
+            }
+        }
+        drop(committed);
+        assert_eq!(opened(directory.path()).unwrap(), Some(log_id(3 * u64::from(FLUSH_EVERY))));
+    }
 }

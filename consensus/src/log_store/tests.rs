@@ -356,7 +356,8 @@ async fn missing_foreign_and_unreadable_files_refuse_to_start() {
 #[tokio::test]
 async fn a_torn_commit_index_falls_back_to_the_one_before() {
     let directory = tempfile::tempdir().unwrap();
-    let mut log = Log::with(directory.path(), 10, Some(5)).await;
+    Log::with(directory.path(), 10, Some(5)).await.close();
+    let mut log = Log::open(directory.path()).unwrap();
     log.opened.store.save_committed(Some(log_id(1, 8))).await.unwrap();
     log.close();
     flip(&directory.path().join("committed"), 32);

@@ -83,6 +83,8 @@ impl ControlService for Extra {
         request: Request<ListRateLimitsRequest>,
     ) -> Result<Response<ListRateLimitsResponse>, Status> {
         actor(&request, SERVICE, "ListRateLimits")?;
+        // It goes through all counters, and asks the other nodes what they count.
+        let _turn = self.0.listings.acquire().await.map_err(|_| Status::unavailable("the node stops"))?;
         Ok(Response::new(rate_limits::list(&self.0, request.get_ref()).await?))
     }
 
