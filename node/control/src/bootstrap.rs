@@ -72,7 +72,7 @@ impl Control {
             }
             Ok(Some(root_init))
         });
-        let done = done.await.map_err(|refusal| Error::Refused(format!("{refusal:?}")))?;
+        let done = done.await.map_err(|refusal| Error::Refused(refusal.to_string()))?;
         let Some(id) = &done.value else { return Ok(None) };
         match done.object(id) {
             Some(Object::Credential(credential)) => Ok(generate::mint(credential, &signing)),
@@ -91,7 +91,7 @@ impl Control {
             announce(plan, node_id, &addresses);
             Ok::<_, Refusal>(())
         });
-        done.await.map(drop).map_err(|refusal| Error::Refused(format!("{refusal:?}")))
+        done.await.map(drop).map_err(|refusal| Error::Refused(refusal.to_string()))
     }
 
     /// The token that [`Self::bootstrap`] gave, as long as nobody has used it: for a start that was cut off before it could

@@ -106,7 +106,7 @@ impl Control {
             }
             Ok::<_, Refusal>(())
         });
-        done.await.map(drop).map_err(|refusal| Error::Refused(format!("{refusal:?}")))
+        done.await.map(drop).map_err(|refusal| Error::Refused(refusal.to_string()))
     }
 }
 

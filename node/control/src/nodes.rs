@@ -40,7 +40,7 @@ fn actor(operation: &str) -> Actor {
 }
 
 fn refused(refusal: Refusal) -> Error {
-    Error::Refused(format!("{refusal:?}"))
+    Error::Refused(refusal.to_string())
 }
 
 impl Control {

@@ -1,6 +1,6 @@
 //! Why a call is refused, and how gRPC says so.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use octelium_api::Kind;
 use prost::Message;
@@ -67,6 +67,16 @@ impl Refusal {
     pub fn code(&self) -> Code {
         let codes = || self.violations.iter().map(|violation| violation.code);
         codes().find(|code| *code == Code::InvalidArgument).or_else(|| codes().next()).unwrap_or(Code::InvalidArgument)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Violation { path, message, .. }) in self.violations.iter().enumerate() {
+            let (between, colon) = (if index > 0 { "; " } else { "" }, if path.is_empty() { "" } else { ": " });
+            write!(f, "{between}{path}{colon}{message}")?;
+        }
+        Ok(())
     }
 }
 

@@ -50,6 +50,6 @@ impl Control {
             gone.values().for_each(|stored| plan.drop(stored));
             Ok::<_, Refusal>(gone.len())
         });
-        done.await.map(|done| done.value).map_err(|refusal| Error::Refused(format!("{refusal:?}")))
+        done.await.map(|done| done.value).map_err(|refusal| Error::Refused(refusal.to_string()))
     }
 }

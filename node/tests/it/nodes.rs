@@ -348,6 +348,7 @@ async fn nobody_is_taken_in_without_a_good_token() {
         let exit = Process::start(directory.path(), &[ALONE, more].concat(), &[]).await;
         let Err(exit) = exit.map(|_| ()) else { panic!("{more:?} joined") };
         assert!(exit.code == Some(1) && exit.errors.contains(expected), "{more:?}: {}", exit.errors);
+        assert!(!exit.errors.contains(" { "), "for people: {}", exit.errors);
     };
     refused(&["--join", &wrong_place], "shaking hands").await;
     refused(&["--join", &format!("{token}@127.0.0.1:1")], "connecting").await;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     command::{Command, Return, Want},
+    form,
     state::{State, apply},
 };
 
@@ -153,6 +154,39 @@ fn an_ask_that_arrives_twice_or_late_changes_nothing() {
         assert_eq!(log.free(1), Some(free));
     }
     assert_eq!((log.grants().sequence(1, 7), log.grants().sequence(1, 8)), (0, 1));
+}
+
+#[test]
+fn a_lease_is_of_the_start_that_asked_for_it() {
+    let mut log = Log::default();
+    let mut lease_of = |incarnation, sequence| {
+        let asks = vec![want(1, 100, 5)];
+        log.append(Ask { node: 1, incarnation, sequence, at: 5 * MS, asks, returns: Vec::new() });
+        let grants = log.grants().clone();
+        let of_now: Vec<u64> =
+            grants.held_by(1, 0).filter(|(_, lease)| grants.is_of_now(lease)).map(|(_, lease)| lease.id).collect();
+        (grants.last_lease(), of_now)
+    };
+    assert_eq!(lease_of(7, 1), (1, vec![1]));
+    assert_eq!(lease_of(7, 2), (2, vec![1, 2]));
+    assert_eq!(lease_of(8, 1), (3, vec![3]));
+    // An ask of the start before, which was long under way; then the present one again.
+    assert_eq!(lease_of(7, 3), (4, vec![4]));
+    assert_eq!(lease_of(8, 2), (5, vec![5]));
+    let of_now = |state: &State| {
+        let leases = state.grants().held_by(1, 0);
+        leases.filter(|(_, lease)| state.grants().is_of_now(lease)).map(|(_, lease)| lease.id).collect::<Vec<_>>()
+    };
+    assert_eq!(of_now(&restored(&log.state)), [5]);
+    // A snapshot of a version that didn't note it: nobody spends what was given so far.
+    let mut older = State::default();
+    for mut record in log.state.records() {
+        if let form::Content::Limits(limits) = &mut record {
+            limits.askers.iter_mut().for_each(|asker| asker.former = None);
+        }
+        older.restore(record).unwrap();
+    }
+    assert_eq!(of_now(&older), []);
 }
 
 #[test]
