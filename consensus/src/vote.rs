@@ -20,8 +20,9 @@ use crate::{
 const VOTE_MAGIC: &[u8; 8] = b"octlvote";
 const PURGED_MAGIC: &[u8; 8] = b"octlpurg";
 const COMMITTED_MAGIC: &[u8; 8] = b"octlcom1";
-/// Each slot in a sector of its own, so that a torn write can't reach the other.
 const SLOT_BYTES: usize = 512;
+/// Each slot in a page and sector of its own, so that neither a write nor a torn one can reach the other.
+const SLOTS: [u64; 2] = [0, 4_096];
 /// Magic, sequence number, term, node, index, checksum.
 const SLOT_USED_BYTES: usize = 44;
 /// The commit index is made durable each so many times.
@@ -75,11 +76,12 @@ pub fn read_purged(directory: &Path) -> Result<Option<LogId>, Error> {
 /// the other one is made durable, and they change places.
 pub struct Committed {
     path: PathBuf,
-    file: File,
+    /// Absent as long as nothing is committed.
+    file: Option<File>,
     sequence: u64,
     last: Option<LogId>,
-    /// The slot that is written, 0 or 1.
-    written: u64,
+    /// Which of the slots is written.
+    written: usize,
     /// How often that was since it was durable.
     unflushed: u32,
 }
@@ -93,19 +95,23 @@ impl Committed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
-        let slots = bytes.chunks(SLOT_BYTES).zip(0..).filter_map(|(bytes, place)| Some((slot(bytes)?, place)));
-        let ((sequence, last), newest) = match slots.max_by_key(|((sequence, _), _)| *sequence) {
-            Some(newest) => newest,
-            None if bytes.iter().all(|byte| *byte == 0) => {
-                durable::replace(disk, &path, &slot_of(0, None)).map_err(Error::io("write", &path))?;
-                ((0, None), 0)
+        // Older versions had the second one right behind the first.
+        let slots = bytes.chunks(SLOT_BYTES).enumerate().filter_map(|(place, bytes)| Some((slot(bytes)?, place)));
+        let Some(((sequence, log_id), newest)) = slots.max_by_key(|((sequence, _), _)| *sequence) else {
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Err(Error::corrupt(path, 0, "neither of its two slots is valid"));
             }
-            None => return Err(Error::corrupt(path, 0, "neither of its two slots is valid")),
+            return Ok(Self { path, file: None, sequence: 0, last: None, written: 1, unflushed: 0 });
         };
-        let file = File::options().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+        let file = Self::writable(&path).map_err(Error::io("open", &path))?;
         // It can be read, and may not be durable for all that.
         disk.sync(&file).map_err(Error::io("flush", &path))?;
-        Ok(Self { path, file, sequence, last, written: 1 - newest, unflushed: 0 })
+        let written = usize::from(newest == 0);
+        Ok(Self { path, file: Some(file), sequence, last: Some(log_id), written, unflushed: 0 })
+    }
+
+    fn writable(path: &Path) -> io::Result<File> {
+        File::options().read(true).write(true).open(path)
     }
 
     pub fn last(&self) -> Option<LogId> {
@@ -121,25 +127,32 @@ impl Committed {
         if self.last >= Some(log_id) {
             return Ok(());
         }
-        if self.unflushed == FLUSH_EVERY {
-            disk.sync(&self.file)?;
-            (self.written, self.unflushed) = (1 - self.written, 0);
-        }
         let sequence = self.sequence + 1;
-        disk.write_all_at(&self.file, &slot_of(sequence, Some(log_id)), self.written * SLOT_BYTES as u64)?;
-        self.unflushed += 1;
+        let bytes = slot_of(sequence, log_id);
+        match &self.file {
+            None => {
+                durable::replace(disk, &self.path, &bytes)?;
+                self.file = Some(Self::writable(&self.path)?);
+            }
+            Some(file) => {
+                if self.unflushed == FLUSH_EVERY {
+                    disk.sync(file)?;
+                    (self.written, self.unflushed) = (1 - self.written, 0);
+                }
+                disk.write_all_at(file, &bytes, SLOTS[self.written])?;
+                self.unflushed += 1;
+            }
+        }
         (self.sequence, self.last) = (sequence, Some(log_id));
         Ok(())
     }
 }
 
-/// A slot as it is written; the first one says nothing.
-fn slot_of(sequence: u64, log_id: Option<LogId>) -> Vec<u8> {
-    let (term, node, index) =
-        log_id.map_or((0, 0, 0), |log_id| (log_id.leader_id.term, log_id.leader_id.node_id, log_id.index));
+/// A slot as it is written.
+fn slot_of(sequence: u64, log_id: LogId) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(SLOT_BYTES);
     bytes.extend_from_slice(COMMITTED_MAGIC);
-    for number in [sequence, term, node, index] {
+    for number in [sequence, log_id.leader_id.term, log_id.leader_id.node_id, log_id.index] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
@@ -148,7 +161,7 @@ fn slot_of(sequence: u64, log_id: Option<LogId>) -> Vec<u8> {
 }
 
 /// Sequence number and content of a slot; `None` if it isn't valid.
-fn slot(bytes: &[u8]) -> Option<(u64, Option<LogId>)> {
+fn slot(bytes: &[u8]) -> Option<(u64, LogId)> {
     let end = SLOT_USED_BYTES - 4;
     if bytes.len() < SLOT_USED_BYTES || bytes[..8] != *COMMITTED_MAGIC {
         return None;
@@ -156,9 +169,8 @@ fn slot(bytes: &[u8]) -> Option<(u64, Option<LogId>)> {
     if crc32fast::hash(&bytes[..end]) != u32_at(bytes, end) {
         return None;
     }
-    let sequence = u64_at(bytes, 8);
-    let log_id = LogId::new(LeaderId::new(u64_at(bytes, 16), u64_at(bytes, 24)), u64_at(bytes, 32));
-    Some((sequence, (sequence > 0).then_some(log_id)))
+    let leader_id = LeaderId::new(u64_at(bytes, 16), u64_at(bytes, 24));
+    Some((u64_at(bytes, 8), LogId::new(leader_id, u64_at(bytes, 32))))
 }
 
 #[cfg(test)]
@@ -176,17 +188,17 @@ mod tests {
         let disk = Disk::default();
         let opened = |directory: &Path| Committed::open(&disk, directory).map(|committed| committed.last());
         assert_eq!(opened(directory.path()).unwrap(), None);
-        let mut durable = fs::read(directory.path().join("committed")).unwrap();
         let mut committed = Committed::open(&disk, directory.path()).unwrap();
-        for index in 1..=3 * u64::from(FLUSH_EVERY) {
-            let is_flushed = committed.unflushed == FLUSH_EVERY;
-            if is_flushed {
+        committed.save(&disk, log_id(1)).unwrap();
+        let mut durable = fs::read(directory.path().join("committed")).unwrap();
+        for index in 2..=3 * u64::from(FLUSH_EVERY) {
+            if committed.unflushed == FLUSH_EVERY {
                 durable = fs::read(directory.path().join("committed")).unwrap();
             }
             committed.save(&disk, log_id(index)).unwrap();
             let written = fs::read(directory.path().join("committed")).unwrap();
             for length in [0, 1, 9, 20, 40, 43, 44, 512] {
-                let place = usize::try_from(committed.written).unwrap() * SLOT_BYTES;
+                let place = usize::try_from(SLOTS[committed.written]).unwrap();
                 let mut bytes = durable.clone();
                 bytes.resize(bytes.len().max(place + length), 0);
                 bytes[place..place + length].copy_from_slice(&written[place..place + length]);

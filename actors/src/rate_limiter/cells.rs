@@ -45,14 +45,18 @@ impl PartialEq for Named {
 
 impl Eq for Named {}
 
+fn place(cell: &Cell) -> usize {
+    std::ptr::from_ref(cell).addr()
+}
+
 /// Shared by the request path and the holder of leases.
 pub struct Cells {
     map: papaya::HashMap<Named, (), DefaultHashBuilder>,
     counters_max: usize,
     waiters_max: usize,
     waiters: AtomicUsize,
-    /// What wakes those who wait, by counter: nothing as long as nobody does.
-    bells: Mutex<HashMap<CounterId, Arc<Notify>>>,
+    /// What wakes those who wait, by the place of their cell, which they keep alive: nothing as long as nobody waits.
+    bells: Mutex<HashMap<usize, Arc<Notify>>>,
     queue: mpsc::Sender<Arc<Cell>>,
     /// Only the holder takes from it.
     queued: Mutex<mpsc::Receiver<Arc<Cell>>>,
@@ -279,14 +283,14 @@ impl Cells {
     pub fn end_wait(&self, cell: &Cell) {
         let mut bells = self.bells.lock();
         if cell.end_wait() {
-            bells.remove(&cell.id);
+            bells.remove(&place(cell));
         }
         self.waiters.fetch_sub(1, Relaxed);
     }
 
     /// What wakes those who wait for this counter, the first one first. To be asked for by one of them.
     pub(super) fn bell(&self, cell: &Cell) -> Arc<Notify> {
-        Arc::clone(self.bells.lock().entry(cell.id).or_default())
+        Arc::clone(self.bells.lock().entry(place(cell)).or_default())
     }
 
     /// Wakes so many of those who wait.
@@ -295,7 +299,7 @@ impl Cells {
         if waiting == 0 {
             return;
         }
-        let Some(bell) = self.bells.lock().get(&cell.id).cloned() else { return };
+        let Some(bell) = self.bells.lock().get(&place(cell)).cloned() else { return };
         for _ in 0..waiting.min(most) {
             bell.notify_one();
         }
@@ -306,7 +310,7 @@ impl Cells {
         if cell.waiting() == 0 {
             return;
         }
-        let bell = self.bells.lock().get(&cell.id).cloned();
+        let bell = self.bells.lock().get(&place(cell)).cloned();
         bell.inspect(|bell| bell.notify_waiters());
     }
 

@@ -212,7 +212,7 @@ fn json_schema(block: &SchemaBlock, path: &str) -> Result<JsonSchema, Vec<Proble
         json_schema::body::Type::InlineBytes(bytes) => Bytes::from(bytes.to_vec()),
     });
     Ok(JsonSchema {
-        schema: Arc::new(Schema::compile(text).map_err(problem)?),
+        schema: Schema::of(text).map_err(problem)?,
         refusal: Arc::new(answer(block.status_code, StatusCode::BAD_REQUEST, headers, body, path)?),
     })
 }

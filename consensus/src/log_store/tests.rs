@@ -360,7 +360,7 @@ async fn a_torn_commit_index_falls_back_to_the_one_before() {
     let mut log = Log::open(directory.path()).unwrap();
     log.opened.store.save_committed(Some(log_id(1, 8))).await.unwrap();
     log.close();
-    flip(&directory.path().join("committed"), 32);
+    flip(&directory.path().join("committed"), 4_096 + 32);
     let mut log = Log::open(directory.path()).unwrap();
     assert_eq!(log.opened.store.read_committed().await.unwrap(), Some(log_id(1, 5)));
     log.close();

@@ -185,6 +185,7 @@ impl Grants {
         if self.sequence(ask.node, ask.incarnation) >= ask.sequence {
             return false;
         }
+        // If an ask of a former start comes late, what the present one was given before isn't its own any more: it comes back by time.
         let known = self.askers.get(&ask.node).filter(|asker| asker.incarnation == ask.incarnation);
         let former = known.map_or(self.last_lease, |asker| asker.former);
         let asker = Asker { incarnation: ask.incarnation, sequence: ask.sequence, asked_at: now, former };

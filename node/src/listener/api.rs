@@ -113,7 +113,7 @@ async fn call(connection: &Connection, request: Request<Incoming>) -> Answer {
         config: None,
         made: Made::default(),
         limits: Vec::new(),
-        refusal: None,
+        own_answer: None,
         rejection: None,
         place: None,
         looks: proxy.under_way.looks(),

@@ -2,11 +2,14 @@
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use octelium_actors::router::{self, Route};
+use octelium_actors::router::{self, Route, schema::Schema};
 use octelium_http1::{Body, CollectError};
 use octelium_policy::Reads;
 
@@ -38,6 +41,21 @@ impl Reservation {
         });
         taken.ok().map(|_| Self(bytes))
     }
+
+    /// Takes more, or gives some of it back; returns whether there is room.
+    fn resize(&mut self, bytes: usize) -> bool {
+        match bytes.checked_sub(self.0) {
+            Some(more) => Self::take(more).is_some_and(|mut share| {
+                self.0 += std::mem::take(&mut share.0);
+                true
+            }),
+            None => {
+                BUFFERED_BYTES.fetch_sub(self.0 - bytes, Ordering::Relaxed);
+                self.0 = bytes;
+                true
+            }
+        }
+    }
 }
 
 impl Drop for Reservation {
@@ -65,65 +83,93 @@ pub async fn buffer(exchange: &mut Exchange, route: &Route, reads: Reads) -> Res
     if wants_map && !exchange.body.is_end() && is_encoded(exchange) {
         return Err(encoded());
     }
-    let reserved = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
-    let reserved = if reads.body_map { reserved.saturating_mul(MAP_FACTOR) } else { reserved };
-    // Held as long as the body is: the exchange ends with its answer.
-    exchange.reserved = Some(reserve(reserved)?);
+    let factor = if reads.body_map { MAP_FACTOR } else { 1 };
+    let most = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
+    let mut share = Reservation::take(most.saturating_mul(factor)).ok_or_else(crowded)?;
     let body = std::mem::take(&mut exchange.body);
     let collected = under_way::or_ended(exchange, pin!(body.collect(limit))).await?;
     let bytes = collected.map_err(|error| match error {
         CollectError::TooLarge => too_large(limit),
         CollectError::Body(error) => Rejection::new(Code::BodyBroken, error.to_string()),
     })?;
+    share.resize(bytes.len().saturating_mul(factor));
     if wants_map && !bytes.is_empty() {
         let invalid = |error| Rejection::new(Code::BodyInvalid, error);
         if reads.body_map {
-            exchange.body_map = Some(read(&bytes, json_body::object).await?.map_err(invalid)?);
+            let (map, kept) = apart(&bytes, share, |bytes, _| json_body::object(bytes)).await?;
+            (exchange.body_map, share) = (Some(map.map_err(invalid)?), kept);
         } else {
-            read(&bytes, json_body::check).await?.map_err(invalid)?;
+            let (checked, kept) = apart(&bytes, share, |bytes, _| json_body::check(bytes)).await?;
+            (_, share) = (checked.map_err(invalid)?, kept);
         }
     }
+    // Held as long as the body is: the exchange ends with its answer.
+    exchange.reserved = Some(share);
     exchange.body = if bytes.is_empty() { Body::empty() } else { Body::full(Bytes::clone(&bytes)) };
     exchange.buffered = Some(bytes);
     Ok(())
 }
 
-/// What `look` makes of the body, which is read whole for it if that wasn't done before.
+/// Whether the body fits a schema; it is read whole for that, if that wasn't done before. What rules see of it stays the same.
 ///
 /// # Errors
 /// Too large, broken or compressed.
-pub async fn looked_into<T: Send + 'static>(
+pub async fn fits(
     exchange: &mut Exchange,
     route: &Route,
-    look: impl FnOnce(&[u8]) -> T + Send + 'static,
-) -> Result<T, Rejection> {
+    schema: &Arc<Schema>,
+) -> Result<Result<(), String>, Rejection> {
     if !exchange.body.is_end() && is_encoded(exchange) {
         return Err(encoded());
     }
-    if exchange.buffered.is_none() {
+    let was_buffered = exchange.buffered.is_some();
+    if !was_buffered {
         buffer(exchange, route, Reads { body: true, ..Reads::default() }).await?;
     }
-    let bytes = exchange.buffered.clone().unwrap_or_default();
-    let _parsed = reserve(bytes.len().saturating_mul(MAP_FACTOR))?;
-    read(&bytes, look).await
+    let bytes = match was_buffered {
+        true => exchange.buffered.clone(),
+        false => exchange.buffered.take(),
+    };
+    let bytes = bytes.unwrap_or_default();
+    if bytes.len() > POLICY_BYTES_MAX {
+        return Err(too_large(POLICY_BYTES_MAX));
+    }
+    let share = Reservation::take(bytes.len()).ok_or_else(crowded)?;
+    let schema = Arc::clone(schema);
+    let check = move |bytes: &[u8], share: &mut Reservation| {
+        let shape = match json_body::shape(bytes) {
+            Ok(shape) => shape,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !share.resize(bytes.len().saturating_add(shape.bytes())) {
+            return Err(crowded());
+        }
+        let value = match serde_json::from_slice(bytes) {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        Ok(schema.check(&value, shape.depth))
+    };
+    let (result, _) = apart(&bytes, share, check).await?;
+    result
 }
 
-fn reserve(bytes: usize) -> Result<Reservation, Rejection> {
-    Reservation::take(bytes)
-        .ok_or_else(|| Rejection::new(Code::Overloaded, "the process buffers too many bodies already"))
-}
-
-/// What `parse` makes of a body.
-async fn read<T: Send + 'static>(
+/// What `look` makes of a body: a large one on another thread. The share is the body's, also when the caller is gone meanwhile.
+async fn apart<T: Send + 'static>(
     bytes: &Bytes,
-    parse: impl FnOnce(&[u8]) -> T + Send + 'static,
-) -> Result<T, Rejection> {
+    mut share: Reservation,
+    look: impl FnOnce(&[u8], &mut Reservation) -> T + Send + 'static,
+) -> Result<(T, Reservation), Rejection> {
     if bytes.len() <= INLINE_BYTES_MAX {
-        return Ok(parse(bytes));
+        return Ok((look(bytes, &mut share), share));
     }
     let bytes = bytes.clone();
-    let parsing = tokio::task::spawn_blocking(move || parse(&bytes));
-    parsing.await.map_err(|error| Rejection::new(Code::Overloaded, error.to_string()))
+    let looking = tokio::task::spawn_blocking(move || (look(&bytes, &mut share), share));
+    looking.await.map_err(|error| Rejection::new(Code::Overloaded, error.to_string()))
+}
+
+fn crowded() -> Rejection {
+    Rejection::new(Code::Overloaded, "the process buffers too many bodies already")
 }
 
 fn encoded() -> Rejection {

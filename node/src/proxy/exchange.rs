@@ -84,8 +84,8 @@ pub struct Exchange {
     pub made: Made,
     /// What the caller is told of limits that it was held to.
     pub limits: Vec<Shown>,
-    /// What the plugin that refused it answers, and when another try is worth it.
-    pub refusal: Option<(Arc<Answer>, Option<Duration>)>,
+    /// What the plugin that refused or answered it says, and when another try is worth it.
+    pub own_answer: Option<(Arc<Answer>, Option<Duration>)>,
     /// Why it was refused, if it was.
     pub rejection: Option<Rejection>,
     /// Its place among the requests under way, until its record is written.

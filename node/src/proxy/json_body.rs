@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::{BTreeMap, HashSet},
     fmt,
     hash::{BuildHasher, RandomState},
@@ -34,18 +35,43 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
         return object(bytes).map(drop);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Checked(&RandomState::new()).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    (&Checked::default()).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())
 }
 
-/// Parses any JSON value.
+/// What a JSON value takes once it is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Arrays and objects that lie in each other.
+    pub depth: usize,
+    values: usize,
+    objects: usize,
+    text: usize,
+}
+
+impl Shape {
+    /// At most so many bytes as a `serde_json::Value`: 32 for each value in a list that may have room for twice as many, a node with
+    /// 11 places for each object, and half-filled ones for more members.
+    pub fn bytes(&self) -> usize {
+        (self.values * 160).saturating_add(self.objects * 700).saturating_add(self.text)
+    }
+}
+
+/// Looks through any JSON value.
 ///
 /// # Errors
 /// A sentence, if `bytes` aren't one JSON value, nest deeper than 128, or have a key twice.
-pub fn value(bytes: &[u8]) -> Result<serde_json::Value, String> {
+pub fn shape(bytes: &[u8]) -> Result<Shape, String> {
+    let checked = Checked::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Checked(&RandomState::new()).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
-    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    (&checked).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(Shape {
+        depth: checked.deepest.get(),
+        values: checked.values.get(),
+        objects: checked.objects.get(),
+        text: bytes.len(),
+    })
 }
 
 /// A body's text belongs in no log: a long key is cut.
@@ -54,18 +80,36 @@ fn twice<E: Error>(key: &str) -> E {
     E::custom(format!("the key {shown:?} stands twice"))
 }
 
-#[derive(Clone, Copy)]
-struct Checked<'s>(&'s RandomState);
+#[derive(Default)]
+struct Checked {
+    hashes: RandomState,
+    depth: Cell<usize>,
+    deepest: Cell<usize>,
+    values: Cell<usize>,
+    objects: Cell<usize>,
+}
 
-impl<'de> DeserializeSeed<'de> for Checked<'_> {
+impl Checked {
+    fn enter(&self) {
+        self.depth.set(self.depth.get() + 1);
+        self.deepest.set(self.deepest.get().max(self.depth.get()));
+    }
+
+    fn leave(&self) {
+        self.depth.set(self.depth.get() - 1);
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &Checked {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.values.set(self.values.get() + 1);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Checked<'_> {
+impl<'de> Visitor<'de> for &Checked {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,19 +141,24 @@ impl<'de> Visitor<'de> for Checked<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.enter();
         while items.next_element_seed(self)?.is_some() {}
+        self.leave();
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         // Two keys of one hash are one in 2^64: such a body would be refused.
         let mut seen = HashSet::new();
+        self.enter();
+        self.objects.set(self.objects.get() + 1);
         while let Some(key) = entries.next_key::<Cow<'de, str>>()? {
-            if !seen.insert(self.0.hash_one(&*key)) {
+            if !seen.insert(self.hashes.hash_one(&*key)) {
                 return Err(twice(&key));
             }
             entries.next_value_seed(self)?;
         }
+        self.leave();
         Ok(())
     }
 }
@@ -195,6 +244,8 @@ mod tests {
         for twice in [r#"{"a":1,"\u0061":2}"#, r#"{"o":[{"b":1,"b":1}]}"#] {
             assert!(check(twice.as_bytes()).is_err(), "{twice}");
         }
+        let shape = shape(br#"[{"a": [1, 2]}, {}, "x"]"#).unwrap();
+        assert_eq!((shape.depth, shape.values, shape.objects), (3, 7, 2));
         let long = format!(r#"{{"{0}":1,"{0}":2}}"#, "k".repeat(1000));
         assert!(check(long.as_bytes()).unwrap_err().len() < 200);
         let deep = format!("{}{}", r#"{"a":"#.repeat(200), "1".to_owned() + &"}".repeat(200));

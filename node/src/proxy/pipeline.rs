@@ -48,6 +48,8 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
             plugins::due(&route.pre_auth, route, exchange, &seen)?
         };
         if let Some(answer) = plugins::run(proxy, exchange, route, &route.pre_auth, due).await? {
+            // For everybody: nobody was asked who he is.
+            exchange.verdict = Some(authorize::ANONYMOUS);
             return Ok(answer);
         }
     }
@@ -156,7 +158,7 @@ impl Connection {
             config: None,
             made: header_rules::Made::default(),
             limits: Vec::new(),
-            refusal: None,
+            own_answer: None,
             rejection: None,
             place: None,
             looks: self.proxy.under_way.looks(),

@@ -92,7 +92,10 @@ pub async fn run(
             }
             // Boxed: most requests have no such check, and need no room for it.
             Action::JsonSchema(schema) => Box::pin(schema::check(exchange, route, plugin, schema)).await?,
-            Action::Direct(answer) => return Ok(Some(written(answer))),
+            Action::Direct(answer) => {
+                exchange.own_answer = Some((answer.clone(), None));
+                return Ok(Some(written(answer)));
+            }
         }
     }
     Ok(None)
@@ -109,7 +112,7 @@ fn written(answer: &Answer) -> Response {
 
 /// The configured answer to a request that a plugin refused, in place of the usual one.
 pub fn refusal(exchange: &Exchange, response: &mut Response) {
-    let Some((answer, retry_after)) = &exchange.refusal else { return };
+    let Some((answer, retry_after)) = &exchange.own_answer else { return };
     response.status = answer.status;
     response.body = Body::full(answer.body.clone());
     for (name, value) in &answer.headers {

@@ -28,9 +28,14 @@ fn direct(name: &str, path: &str, more: Value) -> Value {
 #[tokio::test]
 async fn g_02_the_first_fixed_answer_that_holds_is_given_and_the_upstream_is_not_asked() {
     let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
-    let headers = json!([{ "key": "X-Plan", "value": "free" }, { "key": "Content-Type", "value": "text/plain" }]);
+    let headers = json!([
+        { "key": "X-Plan", "value": "free" }, { "key": "Content-Type", "value": "text/plain" },
+        { "key": "RateLimit", "value": "mine" },
+    ]);
+    let limit = json!({ "limit": 1_000, "window": { "seconds": 60 } });
     let plugins = json!([
         direct("off", "/", json!({ "isDisabled": true })),
+        { "name": "limit", "condition": { "matchAny": true }, "rateLimit": limit },
         direct("one", "/a", json!({ "direct": { "statusCode": 407, "headers": headers } })),
         direct("two", "/", json!({ "condition": { "match": "ctx.request.http.path != '/c'" } })),
     ]);
@@ -38,6 +43,7 @@ async fn g_02_the_first_fixed_answer_that_holds_is_given_and_the_upstream_is_not
     let one = cluster.call(&post("svc", "/a/x", "unread")).await;
     assert_eq!((one.status, one.text().as_str()), (407, "one"));
     assert_eq!((one.header("x-plan"), one.header("content-type")), (Some("free"), Some("text/plain")));
+    assert_eq!(one.header("ratelimit"), Some("mine"), "its own headers win");
     assert_eq!((one.header("server"), one.header("x-octelium-error")), (Some("octelium"), None));
     let two = cluster.call(&get("svc", "/b")).await;
     assert_eq!((two.status, two.text().as_str()), (200, "two"));
@@ -54,7 +60,10 @@ async fn before_a_caller_is_known_only_what_is_pre_auth_answers() {
     ]);
     let spec = json!({ "config": { "http": { "plugins": plugins } } });
     cluster.api.apply(&[service("svc", &upstream.url(), spec)]).await;
-    assert_eq!(cluster.call(&get("svc", "/healthz")).await.text(), "health");
+    let health = cluster.call(&get("svc", "/healthz")).await;
+    assert_eq!(health.text(), "health");
+    let record = cluster.record("the answer", |record| record["entry"]["info"]["http"]["request"]["path"] == "/healthz");
+    assert_eq!(record.await["entry"]["common"]["status"], "ALLOWED");
     assert_eq!(cluster.call(&get("svc", "/")).await.status, 401);
     let token = cluster.api.caller("alice").await;
     assert_eq!(cluster.call(&get("svc", "/").token(&token)).await.text(), "later");
@@ -92,7 +101,7 @@ async fn g_03_a_body_that_does_not_fit_is_refused_as_the_plugin_says() {
         assert_eq!(answer.header("retry-after"), None, "another try is worth nothing");
         let record = cluster.record_of(&answer).await;
         let cause = record["error"]["cause"].as_str().unwrap();
-        assert_eq!(cause, "plugin `schema`: `/n` doesn't fit `/properties/n/type`");
+        assert_eq!(cause, "plugin `schema`: the body doesn't fit its schema", "nothing of the body");
     }
     // On another thread, as it is large.
     let large = |n: &str| format!(r#"{{"pad": "{}", "n": {n}}}"#, "x".repeat(300 << 10));
@@ -101,26 +110,27 @@ async fn g_03_a_body_that_does_not_fit_is_refused_as_the_plugin_says() {
     upstream.only();
 }
 
-/// A Service that reads bodies anyway lets them be larger.
 #[tokio::test]
-async fn e_06_buffered_bodies_are_checked_up_to_their_limit() {
+async fn e_06_buffered_bodies_are_checked_too_and_large_ones_never_pass_unread() {
     let (cluster, upstream) = (Cluster::start().await, Upstream::ok().await);
     let plugin = json!({
         "name": "schema", "condition": { "matchAny": true },
-        "jsonSchema": { "inline": r#"{"type": "array"}"#, "statusCode": 422 },
+        "jsonSchema": { "inline": r#"{"type": "array", "items": {"type": "integer"}}"#, "statusCode": 422 },
     });
-    let spec = |more: Value| {
+    let (small, large) = (format!("[{}1]", "1,".repeat(500_000)), format!("[{}1]", "1,".repeat(1 << 20)));
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    for buffering in [false, true] {
         let mut spec = anonymous(json!([plugin]));
-        merge(&mut spec, json!({ "config": { "http": more } }));
-        service("svc", &upstream.url(), spec)
-    };
-    let large = format!("[{}1]", "1,".repeat(1 << 20));
-    cluster.api.apply(&[spec(json!({}))]).await;
-    assert_eq!(cluster.call(&post("svc", "/", &large)).await.code(), "BODY_TOO_LARGE");
-    cluster.api.apply(&[spec(json!({ "enableRequestBuffering": true }))]).await;
-    assert_eq!(cluster.call(&post("svc", "/", &large)).await.status, 200);
-    assert_eq!(upstream.only().body.len(), large.len());
-    assert_eq!(cluster.call(&post("svc", "/", "{}")).await.status, 422);
+        merge(&mut spec, json!({ "config": { "http": { "enableRequestBuffering": buffering } } }));
+        cluster.api.apply(&[service("svc", &upstream.url(), spec)]).await;
+        assert_eq!(cluster.call(&post("svc", "/", &small)).await.status, 200);
+        assert_eq!(upstream.only().body.len(), small.len());
+        assert_eq!(cluster.call(&post("svc", "/", &large)).await.short(), (413, "BODY_TOO_LARGE"));
+        for wrong in ["{}", &small.replace("1]", "1.5]"), &deep] {
+            assert_eq!(cluster.call(&post("svc", "/", wrong)).await.short(), (422, "BODY_MISMATCH"));
+        }
+        assert!(upstream.seen().is_empty());
+    }
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ fn a_lease_is_of_the_start_that_asked_for_it() {
         }
         older.restore(record).unwrap();
     }
-    assert_eq!(of_now(&older), []);
+    assert!(of_now(&older).is_empty());
 }
 
 #[test]

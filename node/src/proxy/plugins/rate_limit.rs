@@ -117,7 +117,7 @@ pub(super) async fn spend(
         Err(Refused::Exceeded { retry_after }) => {
             let admission = Admission { remaining: 0, reset: retry_after };
             exchange.limits.push(shown(plugin, limit, admission));
-            exchange.refusal = Some((limit.refusal.clone(), Some(retry_after)));
+            exchange.own_answer = Some((limit.refusal.clone(), Some(retry_after)));
             let cause = format!("plugin `{}`: {} in {:?} are reached", plugin.name, limit.limit, limit.window);
             return Err(Rejection::new(Code::RateLimited, cause));
         }
@@ -138,7 +138,7 @@ pub fn answer(exchange: &Exchange, headers: &mut Headers) {
         return;
     }
     let is_own = |name: &HeaderName| {
-        let own = exchange.refusal.as_ref().map(|(refusal, _)| &refusal.headers);
+        let own = exchange.own_answer.as_ref().map(|(refusal, _)| &refusal.headers);
         own.is_some_and(|own| own.iter().any(|(own, _)| own == name))
     };
     let (tells_policy, tells_limit) = (!is_own(&POLICY), !is_own(&LIMIT));

@@ -8,7 +8,6 @@ use octelium_actors::router::{
 use crate::proxy::{
     body,
     exchange::Exchange,
-    json_body,
     respond::{Code, Rejection},
 };
 
@@ -22,10 +21,8 @@ pub(super) async fn check(
     plugin: &Plugin,
     JsonSchema { schema, refusal }: &JsonSchema,
 ) -> Result<(), Rejection> {
-    let schema = schema.clone();
-    let fits = body::looked_into(exchange, route, move |bytes| schema.check(&json_body::value(bytes)?)).await?;
-    fits.map_err(|cause| {
-        exchange.refusal = Some((refusal.clone(), None));
+    body::fits(exchange, route, schema).await?.map_err(|cause| {
+        exchange.own_answer = Some((refusal.clone(), None));
         Rejection::new(Code::BodyMismatch, format!("plugin `{}`: {cause}", plugin.name))
     })
 }
