@@ -58,7 +58,7 @@ struct Link {
     next: Option<Arc<Link>>,
 }
 
-fn listed<'l>(first: Option<&'l Arc<Link>>) -> impl Iterator<Item = &'l Arc<Lease>> {
+fn listed(first: Option<&Arc<Link>>) -> impl Iterator<Item = &Arc<Lease>> {
     std::iter::successors(first, |link| link.next.as_ref()).map(|link| &link.lease)
 }
 

@@ -46,14 +46,16 @@ pub struct Shape {
     pub depth: usize,
     values: usize,
     objects: usize,
+    members: usize,
     text: usize,
 }
 
 impl Shape {
-    /// At most so many bytes as a `serde_json::Value`: 32 for each value in a list that may have room for twice as many, a node with
-    /// 11 places for each object, and half-filled ones for more members.
+    /// About so many bytes as a `serde_json::Value`, rather too many: 32 for each value, in a list that may have room for twice as
+    /// many; a node with 11 places for each object, half-filled ones for further members; and all text.
     pub fn bytes(&self) -> usize {
-        (self.values * 160).saturating_add(self.objects * 700).saturating_add(self.text)
+        let kinds = [(self.values, 64), (self.members, 110), (self.objects, 700), (self.text, 1)];
+        kinds.iter().fold(0, |sum, (count, bytes)| sum.saturating_add(count.saturating_mul(*bytes)))
     }
 }
 
@@ -66,10 +68,12 @@ pub fn shape(bytes: &[u8]) -> Result<Shape, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     (&checked).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
+    let Checked { deepest, values, objects, members, .. } = checked;
     Ok(Shape {
-        depth: checked.deepest.get(),
-        values: checked.values.get(),
-        objects: checked.objects.get(),
+        depth: deepest.get(),
+        values: values.get(),
+        objects: objects.get(),
+        members: members.get(),
         text: bytes.len(),
     })
 }
@@ -87,6 +91,7 @@ struct Checked {
     deepest: Cell<usize>,
     values: Cell<usize>,
     objects: Cell<usize>,
+    members: Cell<usize>,
 }
 
 impl Checked {
@@ -156,6 +161,7 @@ impl<'de> Visitor<'de> for &Checked {
             if !seen.insert(self.hashes.hash_one(&*key)) {
                 return Err(twice(&key));
             }
+            self.members.set(self.members.get() + 1);
             entries.next_value_seed(self)?;
         }
         self.leave();

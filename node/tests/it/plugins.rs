@@ -62,7 +62,8 @@ async fn before_a_caller_is_known_only_what_is_pre_auth_answers() {
     cluster.api.apply(&[service("svc", &upstream.url(), spec)]).await;
     let health = cluster.call(&get("svc", "/healthz")).await;
     assert_eq!(health.text(), "health");
-    let record = cluster.record("the answer", |record| record["entry"]["info"]["http"]["request"]["path"] == "/healthz");
+    let record =
+        cluster.record("the answer", |record| record["entry"]["info"]["http"]["request"]["path"] == "/healthz");
     assert_eq!(record.await["entry"]["common"]["status"], "ALLOWED");
     assert_eq!(cluster.call(&get("svc", "/")).await.status, 401);
     let token = cluster.api.caller("alice").await;
