@@ -81,7 +81,9 @@ impl Schema {
         if !(schema.is_object() || schema.is_boolean()) {
             return Err("not a JSON Schema: it must be an object".to_owned());
         }
-        let mut found = Found::default();
+        // In draft 4 the keyword had no `$`; in others `id` is anything, and often stands in examples.
+        let is_draft_4 = schema["$schema"].as_str().is_some_and(|draft| draft.contains("draft-04"));
+        let mut found = Found { is_draft_4, ..Found::default() };
         found.look(&schema, true)?;
         // Without look-around and back-references, which can take exponential time.
         let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
@@ -114,6 +116,7 @@ impl Schema {
 /// What makes a schema costly.
 #[derive(Default)]
 struct Found {
+    is_draft_4: bool,
     hops: usize,
     patterns: usize,
 }
@@ -125,7 +128,8 @@ impl Found {
             Value::Array(items) => items.iter().try_for_each(|item| self.look(item, false)),
             Value::Object(members) => {
                 for (name, member) in members {
-                    if !is_root && matches!(name.as_str(), "$id" | "id") && member.is_string() {
+                    let names_another = matches!(name.as_str(), "$id" | "$schema") || name == "id" && self.is_draft_4;
+                    if !is_root && names_another && member.is_string() {
                         return Err(format!("`{name}` can stand at the top only: a schema is one document"));
                     }
                     let alternatives = member.as_array().map_or(1, Vec::len);
@@ -210,12 +214,15 @@ mod tests {
             (r#"{"pattern":"(a)\\1"}"#, "pattern"),
             (r#"{"pattern":"((a{1000}){1000}){1000}"}"#, "pattern"),
             (r#"{"$defs":{"a":{"$id":"urn:a"}}}"#, "at the top only"),
+            (r#"{"not":{"$schema":"http://json-schema.org/draft-04/schema#"}}"#, "at the top only"),
+            (r#"{"$schema":"http://json-schema.org/draft-04/schema#","not":{"id":"urn:a"}}"#, "at the top only"),
             (&format!(r#"{{"allOf":[{}]}}"#, many("{}")), "more than 512"),
             (&format!(r#"{{"allOf":[{}]}}"#, patterns.join(",")), "more than 64"),
         ] {
             let error = Schema::of(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+        assert!(fits(r#"{"examples":[{"id":"42"}]}"#, &json!({"id": "43"})), "not a keyword");
         assert!(fits(r#"{"properties":{"$id":{"type":"string"}}}"#, &json!({"$id": "x"})), "a member of that name");
     }
 
