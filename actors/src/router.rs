@@ -5,6 +5,7 @@ pub mod compile;
 pub mod cors;
 pub mod direct;
 pub mod header_rules;
+pub mod hosts;
 pub mod plugins;
 pub mod route;
 pub mod schema;
@@ -18,6 +19,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 pub use cors::Cors;
 pub use direct::Direct;
 pub use header_rules::HeaderRules;
+pub use hosts::Hosts;
 pub use plugins::Plugin;
 pub use route::{
     Access, Body, Choice, ConfigRule, EffectiveConfig, PathRewrite, Route, Scheme, Tls, Upstream, UpstreamAuth,
@@ -25,10 +27,6 @@ pub use route::{
 use table::Table;
 
 use crate::{StateFeed, policies::Library, view::View};
-
-/// By host; hashed anew in each process, and faster than with the standard hasher, since every request asks.
-pub type Hosts =
-    imbl::GenericHashMap<Arc<str>, Arc<Route>, hashbrown::DefaultHashBuilder, imbl::shared_ptr::DefaultSharedPtr>;
 
 /// The published view.
 #[derive(Clone)]

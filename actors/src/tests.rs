@@ -11,12 +11,12 @@ use octelium_api::{
     },
     meta::{Metadata, ObjectReference},
 };
-use octelium_consensus::{Command, Expected, Options, Outcome, Replica, Stored, Write};
+use octelium_consensus::{Command, Expected, Options, Outcome, Replica, State, Stored, Write};
 use octelium_policy::{Origin, PathIndex, Policy, Reads};
 use uuid::Uuid;
 
 use crate::{
-    Views,
+    Views, policies,
     router::{self, Route},
     subject::Resource,
     supervisor::Supervisor,
@@ -147,11 +147,11 @@ pub(crate) fn route() -> Route {
         names_policies: false,
         reads: Reads::default(),
         body: router::Body { buffer: false, json: false, bytes_max: 0 },
-        pre_auth: Vec::new(),
+        pre_auth: Box::default(),
         revision: 0,
         config: None,
         cors: None,
-        rules: Vec::new(),
+        rules: Box::default(),
         rule_index: PathIndex::default(),
         broken: None,
     }
@@ -285,4 +285,30 @@ fn header_rules_are_counted_with_those_of_parents() {
     assert!(router::compile::check(&service(80)).is_ok());
     let problems = router::compile::check(&service(81)).expect_err("too many");
     assert_eq!(problems[0].path, "spec.dynamicConfig.configs[80]");
+}
+
+#[test]
+fn services_in_front_of_one_server_share_what_is_known_of_it() {
+    let mut upstreams = router::compile::Upstreams::default();
+    let state = State::default();
+    let library = policies::Library::default();
+    let mut upstream = |name: &str, spec: serde_json::Value| {
+        let document = serde_json::json!({ "kind": "Service", "metadata": { "name": name }, "spec": spec });
+        let object = octelium_api::manifest::from_json(Kind::Service, &document).expect("a Service");
+        let stored = Arc::new(Stored { object, sealed: None, created_index: 1 });
+        let route = router::compile::route(&state, &library, &mut upstreams, "example.com", &stored).expect("a route");
+        route.config.clone().and_then(|config| config.upstream.clone()).expect("an upstream")
+    };
+    let spec = |url: &str, skip: bool| {
+        serde_json::json!({ "mode": "HTTP", "config": {
+            "upstream": { "url": url }, "tls": { "insecureSkipVerify": skip } } })
+    };
+    let first = upstream("a.default", spec("https://server.test", false));
+    assert!(Arc::ptr_eq(&first, &upstream("b.default", spec("https://server.test", false))));
+    assert!(Arc::ptr_eq(&first, &upstream("c.default", spec("https://server.test:443", false))));
+    for other in
+        [spec("https://server.test", true), spec("https://server.test:444", false), spec("http://server.test", false)]
+    {
+        assert!(!Arc::ptr_eq(&first, &upstream("d.default", other)));
+    }
 }

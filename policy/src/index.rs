@@ -1,6 +1,7 @@
 //! Finds, among many conditions, those that a request's path doesn't rule out.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::{
     Condition, Value,
@@ -17,16 +18,32 @@ enum Asks<'c> {
     Path(&'c str),
 }
 
+/// A condition that a path doesn't rule out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its number.
+    pub number: usize,
+    /// It asks for nothing but the path, and holds.
+    pub holds: bool,
+}
+
+/// Conditions that ask the same, in their order. Few are more than one.
+#[derive(Debug)]
+struct Places {
+    first: Candidate,
+    more: Vec<Candidate>,
+}
+
 /// Conditions by what they ask of `ctx.request.http.path`. A look at it costs a hash for each length of a prefix, however many
 /// conditions there are.
 #[derive(Debug, Default)]
 pub struct PathIndex {
-    by_prefix: HashMap<Box<str>, Vec<usize>>,
+    by_prefix: HashMap<Box<str>, Places>,
     /// Of the prefixes, each once.
     lengths: Vec<usize>,
-    by_path: HashMap<Box<str>, Vec<usize>>,
+    by_path: HashMap<Box<str>, Places>,
     /// Those of which the path says nothing.
-    others: Vec<usize>,
+    others: Option<Places>,
 }
 
 impl PathIndex {
@@ -34,12 +51,17 @@ impl PathIndex {
     pub fn new<'c>(conditions: impl Iterator<Item = &'c Condition>) -> Self {
         let mut index = Self::default();
         for (number, condition) in conditions.enumerate() {
-            let place = match of_node(condition.node()) {
-                Some(Asks::Prefix(prefix)) => index.by_prefix.entry(prefix.into()).or_default(),
-                Some(Asks::Path(path)) => index.by_path.entry(path.into()).or_default(),
-                None => &mut index.others,
-            };
-            place.push(number);
+            let node = condition.node();
+            let holds = matches!(node, Node::Match(expr) if of_call(expr).is_some());
+            let candidate = Candidate { number, holds };
+            match of_node(node) {
+                Some(Asks::Prefix(prefix)) => add(&mut index.by_prefix, prefix, candidate),
+                Some(Asks::Path(path)) => add(&mut index.by_path, path, candidate),
+                None => match &mut index.others {
+                    Some(others) => others.more.push(candidate),
+                    none => *none = Some(candidate.into()),
+                },
+            }
         }
         index.lengths = index.by_prefix.keys().map(|prefix| prefix.len()).collect();
         index.lengths.sort_unstable();
@@ -47,28 +69,43 @@ impl PathIndex {
         index
     }
 
-    /// The numbers of the conditions that may hold for a request with this path, in their order. Those left out don't hold, though
-    /// evaluating them might fail or cost more than is left.
+    /// The conditions that may hold for a request with this path, in their order. Those left out don't hold, though evaluating them
+    /// might fail or cost more than is left.
     pub fn candidates<'i>(&'i self, path: &str) -> Candidates<'i> {
-        let lists = self.lengths.iter().filter_map(|length| self.by_prefix.get(path.get(..*length)?));
-        let mut lists: Vec<&[usize]> = lists.map(Vec::as_slice).collect();
-        lists.extend(self.by_path.get(path).map(Vec::as_slice));
-        lists.push(&self.others);
-        Candidates(lists)
+        let by_prefix = self.lengths.iter().filter_map(|length| self.by_prefix.get(path.get(..*length)?));
+        let by_path = if self.by_path.is_empty() { None } else { self.by_path.get(path) };
+        let places = by_prefix.chain(by_path).chain(&self.others);
+        Candidates(places.map(|places| (places.first, &*places.more)).collect())
     }
 }
 
-/// See [`PathIndex::candidates`].
-pub struct Candidates<'i>(Vec<&'i [usize]>);
+fn add(places: &mut HashMap<Box<str>, Places>, text: &str, candidate: Candidate) {
+    match places.get_mut(text) {
+        Some(places) => places.more.push(candidate),
+        None => drop(places.insert(text.into(), candidate.into())),
+    }
+}
+
+impl From<Candidate> for Places {
+    fn from(first: Candidate) -> Self {
+        Self { first, more: Vec::new() }
+    }
+}
+
+/// See [`PathIndex::candidates`]. Each list has its next one apart, and those after it.
+pub struct Candidates<'i>(SmallVec<[(Candidate, &'i [Candidate]); 4]>);
 
 impl Iterator for Candidates<'_> {
-    type Item = usize;
+    type Item = Candidate;
 
-    fn next(&mut self) -> Option<usize> {
-        let first = self.0.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
-        let (number, rest) = first.split_first()?;
-        *first = rest;
-        Some(*number)
+    fn next(&mut self) -> Option<Candidate> {
+        let (at, list) = self.0.iter_mut().enumerate().min_by_key(|(_, (next, _))| next.number)?;
+        let found = list.0;
+        match list.1.split_first() {
+            Some((next, rest)) => *list = (*next, rest),
+            None => drop(self.0.swap_remove(at)),
+        }
+        Some(found)
     }
 }
 
@@ -84,6 +121,12 @@ fn of_node(node: &Node) -> Option<Asks<'_>> {
 fn of_expr(expr: &Expr) -> Option<Asks<'_>> {
     match expr {
         Expr::And(of) => of.iter().find_map(of_expr),
+        _ => of_call(expr),
+    }
+}
+
+fn of_call(expr: &Expr) -> Option<Asks<'_>> {
+    match expr {
         Expr::Call(Fun::StartsWith, of) => match &**of {
             [path, Expr::Const(Value::String(prefix))] if is_path(path) => Some(Asks::Prefix(prefix)),
             _ => None,
@@ -130,12 +173,18 @@ mod tests {
         ];
         let conditions: Vec<Condition> = texts.iter().map(|text| condition(text)).collect();
         let index = PathIndex::new(conditions.iter());
-        let candidates = |path: &str| index.candidates(path).collect::<Vec<_>>();
+        let candidates = |path: &str| index.candidates(path).map(|candidate| candidate.number).collect::<Vec<_>>();
         assert_eq!(candidates("/a/b"), [0, 1, 2, 3, 4, 5, 6, 7, 8, 10]);
         assert_eq!(candidates("/a/x"), [0, 3, 4, 5, 6, 8, 10]);
         assert_eq!(candidates("/a"), [3, 4, 5, 6, 8, 10]);
         assert_eq!(candidates("/äh"), [3, 4, 5, 6, 8, 9, 10]);
         assert_eq!(candidates(""), [3, 4, 5, 6, 8, 10]);
+        let hold = |path: &str| {
+            index.candidates(path).filter(|found| found.holds).map(|found| found.number).collect::<Vec<_>>()
+        };
+        assert_eq!(hold("/a/b"), [0, 2, 10]);
+        assert_eq!(hold("/äh"), [9, 10]);
+        assert_eq!(hold("/x"), [10]);
     }
 
     #[test]
@@ -147,7 +196,9 @@ mod tests {
         let conditions = [condition::Type::All(all), condition::Type::Any(any)]
             .map(|r#type| Condition::compile(&core::Condition { r#type: Some(r#type) }, "spec").expect("a condition"));
         let index = PathIndex::new(conditions.iter());
-        assert_eq!(index.candidates("/a").collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(index.candidates("/b").collect::<Vec<_>>(), [1]);
+        let candidates =
+            |path: &str| index.candidates(path).map(|found| (found.number, found.holds)).collect::<Vec<_>>();
+        assert_eq!(candidates("/a"), [(0, false), (1, false)]);
+        assert_eq!(candidates("/b"), [(1, false)]);
     }
 }

@@ -1,6 +1,9 @@
 //! From a Service resource to a [`Route`], or to all that is wrong with it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue};
 use octelium_api::{
@@ -58,7 +61,7 @@ impl From<octelium_policy::Error> for Problem {
 pub fn check(service: &Service) -> Result<(), Vec<Problem>> {
     let spec = service.spec.clone().unwrap_or_default();
     let mut problems = Vec::new();
-    configs(&spec, &mut problems);
+    configs(&spec, &mut Upstreams::default(), &mut problems);
     cors(&spec, &mut problems);
     pre_auth(&spec, &mut problems);
     if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -70,14 +73,20 @@ const HEADER_RULES_MAX: usize = 20_000;
 const PLUGINS_MAX: usize = 4_000;
 
 /// Compiles; what is wrong makes a Route that refuses.
-pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored>) -> Option<Route> {
+pub fn route(
+    state: &State,
+    library: &Library,
+    upstreams: &mut Upstreams,
+    domain: &str,
+    stored: &Arc<Stored>,
+) -> Option<Route> {
     let Object::Service(service) = &stored.object else { return None };
     let spec = service.spec.clone().unwrap_or_default();
     let name = stored.object.name();
     let (_, namespace_name) = name.split_once('.')?;
     let namespace = state.by_name(Kind::Namespace, namespace_name);
     let mut problems = Vec::new();
-    let (config, rules) = configs(&spec, &mut problems);
+    let (config, rules) = configs(&spec, upstreams, &mut problems);
     let cors = cors(&spec, &mut problems);
     let pre_auth = pre_auth(&spec, &mut problems);
 
@@ -140,14 +149,14 @@ pub fn route(state: &State, library: &Library, domain: &str, stored: &Arc<Stored
         policies: collected.policies,
         names_policies: collected.names_policies,
         reads,
-        cors,
+        cors: cors.map(Box::new),
         body: body(http),
-        pre_auth,
+        pre_auth: pre_auth.into(),
         revision: state.index(),
         config,
         rule_index: PathIndex::new(rules.iter().map(|rule| &rule.condition)),
-        rules,
-        broken: problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)),
+        rules: rules.into(),
+        broken: problems.first().map(|problem| format!("{}: {}", problem.path, problem.message).into()),
     })
 }
 
@@ -193,8 +202,8 @@ fn rule_count(header: &spec::config::http::Header) -> usize {
 
 type Configs = (Option<Arc<EffectiveConfig>>, Vec<ConfigRule>);
 
-fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
-    let default = service.config.as_ref().map(|config| Arc::new(effective(config, "spec.config", problems)));
+fn configs(service: &Spec, upstreams: &mut Upstreams, problems: &mut Vec<Problem>) -> Configs {
+    let default = service.config.as_ref().map(|config| Arc::new(effective(config, "spec.config", upstreams, problems)));
     let Some(dynamic) = &service.dynamic_config else { return (default, Vec::new()) };
     let mut named = HashMap::new();
     let (mut header_rules, mut plugins) = (0, 0);
@@ -217,7 +226,7 @@ fn configs(service: &Spec, problems: &mut Vec<Problem>) -> Configs {
             problems.push(Problem { path, message });
             return (default, Vec::new());
         }
-        named.insert(config.name.clone(), Arc::new(effective(&merged, &path, problems)));
+        named.insert(config.name.clone(), Arc::new(effective(&merged, &path, upstreams, problems)));
     }
     let mut rules = Vec::new();
     for (index, rule) in dynamic.rules.iter().enumerate() {
@@ -297,7 +306,7 @@ pub fn generated(service: &Service, value: &serde_json::Value) -> Result<Effecti
     }
     config.name = if name.is_empty() { "generated".into() } else { name };
     let mut problems = Vec::new();
-    let mut config = effective(&config, "config", &mut problems);
+    let mut config = effective(&config, "config", &mut Upstreams::default(), &mut problems);
     if let Some(problem) = problems.first() {
         return Err(format!("{}: {}", problem.path, problem.message));
     }
@@ -340,14 +349,19 @@ fn counters_of_generated(config: &mut EffectiveConfig, written: &Spec) -> Result
     Ok(())
 }
 
-fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> EffectiveConfig {
+fn effective(
+    config: &spec::Config,
+    path: &str,
+    upstreams: &mut Upstreams,
+    problems: &mut Vec<Problem>,
+) -> EffectiveConfig {
     let http = http_of(config);
     EffectiveConfig {
         name: if config.name.is_empty() { "default".into() } else { config.name.as_str().into() },
         upstream: config.upstream.as_ref().and_then(|upstream| match &upstream.r#type {
             Some(spec::config::upstream::Type::Url(url)) => {
                 match self::upstream(url, config.tls.as_ref(), is_upstream_http2(config)) {
-                    Ok(upstream) => Some(upstream),
+                    Ok(upstream) => Some(upstreams.share(upstream)),
                     Err(message) => {
                         problems.push(Problem { path: format!("{path}.upstream.url"), message });
                         None
@@ -357,20 +371,21 @@ fn effective(config: &spec::Config, path: &str, problems: &mut Vec<Problem>) -> 
             _ => None,
         }),
         auth: match http.and_then(|http| http.auth.as_ref()).map(auth).transpose() {
-            Ok(auth) => auth.unwrap_or(UpstreamAuth::None),
+            Ok(auth) => auth.flatten().map(Box::new),
             Err(message) => {
                 problems.push(Problem { path: format!("{path}.http.auth"), message });
-                UpstreamAuth::None
+                None
             }
         },
-        path: http.and_then(|http| http.path.as_ref()).map(rewrite).unwrap_or_default(),
+        path: http.and_then(|http| http.path.as_ref()).and_then(rewrite).map(Box::new),
         headers: http
             .and_then(|http| http.header.as_ref())
-            .map(|block| Box::new(HeaderRules::compile(block, &format!("{path}.http.header"), problems))),
-        plugins: http.map_or_else(Vec::new, |http| {
-            plugins::compile(&http.plugins, false, &format!("{path}.http.plugins"), problems)
-        }),
-        direct: direct(http).unwrap_or_else(|message| {
+            .map(|block| HeaderRules::compile(block, &format!("{path}.http.header"), problems)),
+        plugins: http
+            .map(|http| plugins::compile(&http.plugins, false, &format!("{path}.http.plugins"), problems))
+            .unwrap_or_default()
+            .into(),
+        direct: direct(http).map(|direct| direct.map(Box::new)).unwrap_or_else(|message| {
             problems.push(Problem { path: format!("{path}.http.response.direct"), message });
             None
         }),
@@ -436,10 +451,10 @@ fn fingerprint(tls: &Tls) -> String {
     format!("{} {} {}", tls.append_to_system, tls.insecure_skip_verify, tls.trusted_cas.join(" "))
 }
 
-fn auth(auth: &spec::config::http::Auth) -> Result<UpstreamAuth, String> {
+fn auth(auth: &spec::config::http::Auth) -> Result<Option<UpstreamAuth>, String> {
     use spec::config::http::auth::{Type, basic, bearer, custom};
-    Ok(match &auth.r#type {
-        None => UpstreamAuth::None,
+    Ok(Some(match &auth.r#type {
+        None => return Ok(None),
         Some(Type::Bearer(bearer)) => match &bearer.r#type {
             Some(bearer::Type::FromSecret(name)) => UpstreamAuth::Bearer { secret: name.as_str().into() },
             None => return Err("bearer needs `fromSecret`".into()),
@@ -459,10 +474,33 @@ fn auth(auth: &spec::config::http::Auth) -> Result<UpstreamAuth, String> {
             None => return Err("custom needs `value.fromSecret`".into()),
         },
         Some(_) => return Err("only bearer, basic and custom are supported yet".into()),
-    })
+    }))
 }
 
-fn rewrite(path: &spec::config::http::Path) -> PathRewrite {
+fn rewrite(path: &spec::config::http::Path) -> Option<PathRewrite> {
     let some = |text: &str| (!text.is_empty()).then(|| text.into());
-    PathRewrite { remove_prefix: some(&path.remove_prefix), add_prefix: some(&path.add_prefix) }
+    let rewrite = PathRewrite { remove_prefix: some(&path.remove_prefix), add_prefix: some(&path.add_prefix) };
+    (rewrite != PathRewrite::default()).then_some(rewrite)
+}
+
+/// The upstreams of all Services, each once: a thousand Services in front of one server need its address once.
+#[derive(Default)]
+pub struct Upstreams {
+    known: HashSet<Arc<Upstream>>,
+    tidy_at: usize,
+}
+
+impl Upstreams {
+    fn share(&mut self, upstream: Upstream) -> Arc<Upstream> {
+        if let Some(known) = self.known.get(&upstream) {
+            return known.clone();
+        }
+        if self.known.len() >= self.tidy_at {
+            self.known.retain(|known| Arc::strong_count(known) > 1);
+            self.tidy_at = 2 * self.known.len() + 64;
+        }
+        let upstream = Arc::new(upstream);
+        self.known.insert(upstream.clone());
+        upstream
+    }
 }

@@ -3,46 +3,66 @@
 use http::{HeaderName, HeaderValue};
 use octelium_api::core::service::spec::config::http::{Header, header};
 use octelium_policy::{Expression, Reads};
+use smallvec::SmallVec;
 
 use super::compile::Problem;
 
-/// The `header` block of a configuration.
+/// The `header` block of a configuration. Laid out as [`super::Route`] is.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct HeaderRules {
-    /// On requests to the upstream.
-    pub request: HeaderEdits,
     /// On responses to the caller.
     pub response: HeaderEdits,
+    /// On requests to the upstream.
+    pub request: HeaderEdits,
+    /// The `Host` that the upstream gets.
+    pub host: Host,
     /// What the upstream learns about where the request came from.
     pub forwarded: Forwarded,
     /// What happens to the caller's own `Authorization`.
     pub authorization: Authorization,
-    /// The `Host` that the upstream gets.
-    pub host: Host,
-    /// What the expressions read.
-    pub reads: Reads,
     /// Whether there are expressions.
     pub has_evals: bool,
+    /// What the expressions read.
+    pub reads: Reads,
 }
 
 /// Additions come first, then removals.
 #[derive(Debug, Default)]
 pub struct HeaderEdits {
     /// Set or appended, in this order.
-    pub add: Vec<AddHeader>,
+    pub add: SmallVec<[AddHeader; 1]>,
     /// Taken away.
-    pub remove: Vec<HeaderName>,
+    pub remove: Box<[HeaderName]>,
 }
 
 /// One header that is set.
 #[derive(Debug)]
 pub struct AddHeader {
-    /// Its name.
-    pub name: HeaderName,
-    /// Its value.
-    pub value: Text,
+    /// The line as it is sent: name, colon, one space, value, line end. Without a value where an expression makes it.
+    line: Box<str>,
+    name_length: usize,
+    /// What makes its value; `None`: it is written.
+    pub eval: Option<Box<Expression>>,
     /// Beside the values that are there, instead of in their place.
     pub append: bool,
+}
+
+impl AddHeader {
+    /// A header that is set to `value` as it is, which can stand in one.
+    fn fixed(name: &HeaderName, value: &str, append: bool) -> Self {
+        Self { line: format!("{name}: {value}\r\n").into(), name_length: name.as_str().len(), eval: None, append }
+    }
+
+    /// Its name, in lower case.
+    pub fn name(&self) -> &str {
+        self.line.get(..self.name_length).unwrap_or_default()
+    }
+
+    /// The whole line as it is sent.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
 }
 
 /// A text that is written or made for each request.
@@ -63,7 +83,7 @@ pub enum Host {
     /// The Service's public host name.
     Public,
     /// This.
-    Text(Text),
+    Text(Box<Text>),
 }
 
 /// What happens to `Forwarded`, `X-Forwarded-*` and `X-Real-IP`.
@@ -101,10 +121,12 @@ impl HeaderRules {
             None | Some(header::host::Type::Preserve(false)) => Host::Upstream,
             Some(header::host::Type::Preserve(true)) => Host::Public,
             Some(header::host::Type::Value(text)) => {
-                compiler.fixed(&format!("{path}.host.value"), text).map_or(Host::Upstream, Host::Text)
+                let value = compiler.fixed(&format!("{path}.host.value"), text);
+                value.map_or(Host::Upstream, |value| Host::Text(Box::new(Text::Fixed(value))))
             }
             Some(header::host::Type::Eval(text)) => {
-                compiler.eval(&format!("{path}.host.eval"), text).map_or(Host::Upstream, Host::Text)
+                let eval = compiler.eval(&format!("{path}.host.eval"), text);
+                eval.map_or(Host::Upstream, |eval| Host::Text(Box::new(Text::Eval(eval))))
             }
         };
         Self {
@@ -138,15 +160,20 @@ impl Compiler<'_> {
         let add = add.iter().enumerate().filter_map(|(index, rule)| {
             let path = format!("{path}.add{side}Headers[{index}]");
             let name = self.name(&format!("{path}.key"), &rule.key)?;
-            let value = match &rule.r#type {
-                Some(header::key_value::Type::Value(text)) => self.fixed(&format!("{path}.value"), text)?,
-                Some(header::key_value::Type::Eval(text)) => self.eval(&format!("{path}.eval"), text)?,
+            match &rule.r#type {
+                Some(header::key_value::Type::Value(text)) => {
+                    self.fixed(&format!("{path}.value"), text)?;
+                    Some(AddHeader::fixed(&name, text, rule.append))
+                }
+                Some(header::key_value::Type::Eval(text)) => {
+                    let eval = self.eval(&format!("{path}.eval"), text)?;
+                    Some(AddHeader { eval: Some(eval), ..AddHeader::fixed(&name, "", rule.append) })
+                }
                 None => {
                     self.problem(path, "needs `value` or `eval`");
-                    return None;
+                    None
                 }
-            };
-            Some(AddHeader { name, value, append: rule.append })
+            }
         });
         let add = add.collect();
         let remove = remove.iter().enumerate();
@@ -163,20 +190,20 @@ impl Compiler<'_> {
         made
     }
 
-    fn fixed(&mut self, path: &str, text: &str) -> Option<Text> {
+    fn fixed(&mut self, path: &str, text: &str) -> Option<HeaderValue> {
         let made = HeaderValue::from_str(text).ok();
         if made.is_none() {
             self.problem(path.to_owned(), "can't stand in a header");
         }
-        made.map(Text::Fixed)
+        made
     }
 
-    fn eval(&mut self, path: &str, text: &str) -> Option<Text> {
+    fn eval(&mut self, path: &str, text: &str) -> Option<Box<Expression>> {
         match Expression::compile_text(text, path) {
             Ok(expression) => {
                 self.reads |= expression.reads();
                 self.has_evals = true;
-                Some(Text::Eval(Box::new(expression)))
+                Some(Box::new(expression))
             }
             Err(errors) => {
                 self.problems.extend(errors.into_iter().map(Problem::from));

@@ -10,48 +10,52 @@ use super::{cors::Cors, direct::Direct, header_rules::HeaderRules, plugins::Plug
 use crate::subject::Resource;
 
 /// A compiled Service.
+///
+/// What every request asks for stands first and close together, and stays in that order: among thousands of Services, each line of
+/// memory that a request touches is a wait of its own. What few have is boxed.
+#[repr(C)]
 pub struct Route {
-    /// For access logs.
-    pub reference: ObjectReference,
-    /// Its uid once more, shared with what outlives the route.
-    pub uid: Arc<str>,
-    /// Of its Namespace.
-    pub namespace: ObjectReference,
-    /// `ctx.service`.
-    pub service: Resource,
-    /// `ctx.namespace`.
-    pub namespace_subject: Option<Resource>,
-    /// HTTP, WEB or GRPC, as policies name it.
-    pub mode: octelium_api::core::service::spec::Mode,
+    /// The configuration where no rule chooses another.
+    pub config: Option<Arc<EffectiveConfig>>,
     /// Its public host name.
     pub fqdn: Arc<str>,
+    /// Why this Service can't be served on this node: every request is refused.
+    pub broken: Option<Box<str>>,
+    /// What pages of other origins may do; `None`: nothing is said about it.
+    pub cors: Option<Box<Cors>>,
+    /// Plugins that run before the caller is known; always of the default configuration.
+    pub pre_auth: Box<[Plugin]>,
+    /// Rules of dynamicConfig, in order.
+    pub rules: Box<[ConfigRule]>,
+    /// How its request bodies are treated.
+    pub body: Body,
+    /// What its policies, the rules of dynamicConfig and the expressions of configurations read.
+    pub reads: Reads,
+    /// Who must prove what.
+    pub access: Access,
     /// Reachable without a tunnel; otherwise only CLIENT Sessions may.
     pub is_public: bool,
     /// Answers 503.
     pub is_disabled: bool,
-    /// Who must prove what.
-    pub access: Access,
-    /// Policies of Service, Namespace and ClusterConfig, parents included.
-    pub policies: Vec<Arc<Policy>>,
-    /// What those policies, the rules of dynamicConfig and the expressions of configurations read.
-    pub reads: Reads,
-    /// What pages of other origins may do; `None`: nothing is said about it.
-    pub cors: Option<Cors>,
-    /// How its request bodies are treated.
-    pub body: Body,
-    /// Plugins that run before the caller is known; always of the default configuration.
-    pub pre_auth: Vec<Plugin>,
+    pub(crate) names_policies: bool,
+    /// HTTP, WEB or GRPC, as policies name it.
+    pub mode: octelium_api::core::service::spec::Mode,
     /// The log index of the state that this was made from: a newer one is newer.
     pub revision: u64,
-    /// The configuration where no rule chooses another.
-    pub config: Option<Arc<EffectiveConfig>>,
-    /// Rules of dynamicConfig, in order.
-    pub rules: Vec<ConfigRule>,
     /// Those rules by what their conditions ask of the path.
     pub rule_index: PathIndex,
-    /// Why this Service can't be served on this node: every request is refused.
-    pub broken: Option<String>,
-    pub(crate) names_policies: bool,
+    /// Policies of Service, Namespace and ClusterConfig, parents included.
+    pub policies: Vec<Arc<Policy>>,
+    /// Its uid once more, shared with what outlives the route.
+    pub uid: Arc<str>,
+    /// `ctx.service`.
+    pub service: Resource,
+    /// `ctx.namespace`.
+    pub namespace_subject: Option<Resource>,
+    /// For access logs.
+    pub reference: ObjectReference,
+    /// Of its Namespace.
+    pub namespace: ObjectReference,
 }
 
 /// What a caller must bring.
@@ -92,22 +96,23 @@ pub enum Choice {
     Generated(Box<Expression>),
 }
 
-/// A configuration with its parent merged in.
+/// A configuration with its parent merged in. Laid out as [`Route`] is.
+#[repr(C)]
 pub struct EffectiveConfig {
+    /// Where requests go; shared by all configurations that say the same.
+    pub upstream: Option<Arc<Upstream>>,
+    /// Plugins that run once the request is allowed, in their order.
+    pub plugins: Box<[Plugin]>,
+    /// What is answered without an upstream.
+    pub direct: Option<Box<Direct>>,
+    /// What the upstream is shown instead of the caller's credential; `None`: nothing.
+    pub auth: Option<Box<UpstreamAuth>>,
+    /// How the path changes; `None`: not at all.
+    pub path: Option<Box<PathRewrite>>,
+    /// How headers change; `None`: in no other way than those of every Service.
+    pub headers: Option<HeaderRules>,
     /// `default`, or the name of a named one.
     pub name: Arc<str>,
-    /// Where requests go.
-    pub upstream: Option<Upstream>,
-    /// What the upstream is shown instead of the caller's credential.
-    pub auth: UpstreamAuth,
-    /// How the path changes.
-    pub path: PathRewrite,
-    /// How headers change; `None`: in no other way than those of every Service.
-    pub headers: Option<Box<HeaderRules>>,
-    /// Plugins that run once the request is allowed, in their order.
-    pub plugins: Vec<Plugin>,
-    /// What is answered without an upstream.
-    pub direct: Option<Direct>,
 }
 
 impl EffectiveConfig {
@@ -119,7 +124,7 @@ impl EffectiveConfig {
 }
 
 /// Where requests go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Upstream {
     /// With TLS or without.
     pub scheme: Scheme,
@@ -138,7 +143,7 @@ pub struct Upstream {
 }
 
 /// Of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the schemes explain themselves")]
 pub enum Scheme {
     Http,
@@ -161,8 +166,6 @@ pub struct Tls {
 /// The credential that is injected.
 #[derive(Debug, Clone)]
 pub enum UpstreamAuth {
-    /// None.
-    None,
     /// `Authorization: Bearer <Secret>`.
     Bearer {
         /// Name of the Secret.

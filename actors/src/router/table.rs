@@ -20,6 +20,7 @@ const TOKEN_KEYS: &str = "token-mac/";
 /// All routes.
 pub struct Table {
     library: Arc<Library>,
+    upstreams: compile::Upstreams,
     routes: HashMap<String, (Arc<Route>, Vec<Arc<str>>)>,
     view: Routes,
 }
@@ -27,7 +28,8 @@ pub struct Table {
 impl Table {
     /// Makes everything from `state`.
     pub fn build(domain: &str, library: Arc<Library>, state: &State) -> Self {
-        let mut table = Self { library, routes: HashMap::new(), view: Routes::empty(domain) };
+        let upstreams = compile::Upstreams::default();
+        let mut table = Self { library, upstreams, routes: HashMap::new(), view: Routes::empty(domain) };
         for service in state.list(Kind::Service) {
             table.replace(state, service.object.uid());
         }
@@ -88,7 +90,7 @@ impl Table {
     /// Services that can't be served, with the reason.
     pub fn broken(&self) -> Vec<(String, String)> {
         let routes = self.routes.values().filter_map(|(route, _)| {
-            route.broken.as_ref().map(|reason| (route.reference.name.clone(), reason.clone()))
+            route.broken.as_ref().map(|reason| (route.reference.name.clone(), reason.to_string()))
         });
         routes.collect()
     }
@@ -112,7 +114,9 @@ impl Table {
             }
         }
         let Some(stored) = state.get(Kind::Service, uid) else { return };
-        let Some(route) = compile::route(state, &self.library, &self.view.domain, stored) else { return };
+        let Some(route) = compile::route(state, &self.library, &mut self.upstreams, &self.view.domain, stored) else {
+            return;
+        };
         let route = Arc::new(route);
         let hosts: Vec<Arc<str>> = if route.reference.name == API_SERVICE {
             self.view.api = Some(route.clone());
@@ -121,12 +125,12 @@ impl Table {
             // The gateway answers for it itself.
             Vec::new()
         } else {
-            hosts(&route.reference.name, &self.view.domain, route.is_public)
+            hosts(&route, &self.view.domain)
         };
         if let Some(reason) = &route.broken {
             tracing::error!(
                 service = route.reference.name,
-                reason,
+                %reason,
                 "a Service can't be served: its requests are refused"
             );
         }
@@ -145,15 +149,17 @@ fn is_managed(stored: &Stored) -> bool {
 }
 
 /// All host names of a Service. A private one answers under `local.<domain>` alone.
-fn hosts(name: &str, domain: &str, is_public: bool) -> Vec<Arc<str>> {
-    let public = octelium_api::name::hosts(name, domain).public;
+fn hosts(route: &Route, domain: &str) -> Vec<Arc<str>> {
+    let public = octelium_api::name::hosts(&route.reference.name, domain).public;
     let private = public.iter().map(|host| {
         let labels = host.strip_suffix(domain).unwrap_or_default();
         Arc::from(format!("{labels}local.{domain}"))
     });
     let mut hosts: Vec<Arc<str>> = private.collect();
-    if is_public {
-        hosts.extend(public.iter().map(|host| Arc::from(host.as_str())));
+    if route.is_public {
+        // The usual name is the one that requests read anyway.
+        let shared = |host: &String| if **host == *route.fqdn { route.fqdn.clone() } else { host.as_str().into() };
+        hosts.extend(public.iter().map(shared));
     }
     hosts
 }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::body::{Body, BodyError};
 use crate::message::{Request, Response};
 use crate::pool::Pool;
+use crate::turn;
 use crate::wire::Wire;
 use exchange::Exchange;
 
@@ -89,6 +90,7 @@ impl Pool {
     /// A kept connection that turns out to be stale is replaced by a new one, once, if the body can be sent twice and
     /// the method is idempotent or nothing was sent yet.
     pub async fn send<C: Connect>(&self, key: &str, connect: &C, mut request: Request) -> Result<Response, SendError> {
+        turn::pass().await;
         let mut body = std::mem::take(&mut request.body);
         if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.take(key, cx))).await {
             let replay = body.replay();

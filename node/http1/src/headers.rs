@@ -186,9 +186,20 @@ impl Headers {
         out.extend_from_slice(&bytes[run]);
     }
 
-    /// Adds a line.
-    pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.push(name.as_str(), value.as_bytes());
+    /// Adds a line. `name` is the name of a header, in lower case.
+    pub fn append(&mut self, name: impl AsRef<str>, value: &HeaderValue) {
+        self.push(name.as_ref(), value.as_bytes());
+    }
+
+    /// Adds a line that was made before: a name of this length in lower case, colon, one space, value, line end. The caller vouches
+    /// that it is one.
+    pub fn append_line(&mut self, line: &str, name_length: usize) {
+        let Some(name) = line.get(..name_length) else { return };
+        let start = self.begin_line();
+        self.bytes.extend_from_slice(line.as_bytes());
+        let value_length = line.len().saturating_sub(name_length + 4);
+        debug_assert!(line.get(name_length..name_length + 2) == Some(": ") && line.ends_with("\r\n"));
+        self.end(start, name, value_length);
     }
 
     /// Adds a line, unless the value has a control byte other than the tab; whether it did.
@@ -258,13 +269,14 @@ impl Headers {
 
     /// Removes all lines of this name, and those that differ from it in `_` for `-` alone: to many servers they are the
     /// same.
-    pub fn remove_alike(&mut self, name: &HeaderName) {
+    pub fn remove_alike(&mut self, name: impl AsRef<str>) {
+        let name = name.as_ref();
         if !self.has_underscores {
             self.remove(name);
             return;
         }
         let hyphened = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
-        let name = name.as_str().as_bytes();
+        let name = name.as_bytes();
         self.retain(|other, _| !other.iter().map(hyphened).eq(name.iter().map(hyphened)));
     }
 
@@ -292,12 +304,17 @@ impl Headers {
         self.end(start, name, value.len());
     }
 
-    /// Writes the beginning of a line; where that is.
-    fn begin(&mut self, name: &str) -> usize {
+    /// Where the next line begins.
+    fn begin_line(&mut self) -> usize {
         if self.bytes.capacity() == 0 {
             *self = Self::with_room();
         }
-        let start = self.bytes.len();
+        self.bytes.len()
+    }
+
+    /// Writes the beginning of a line; where that is.
+    fn begin(&mut self, name: &str) -> usize {
+        let start = self.begin_line();
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(b": ");
         start

@@ -215,7 +215,7 @@ mod tests {
         ] {
             let mut headers = Headers::new();
             for (name, value) in &lines {
-                headers.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+                headers.append(HeaderName::from_static(name), &HeaderValue::from_static(value));
             }
             assert_eq!(token(&headers).map_err(|error| error.leak() as &str), expected, "{lines:?}");
         }

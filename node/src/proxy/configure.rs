@@ -37,8 +37,15 @@ pub fn choose(
     }
     let mut budget = Budget::default();
     let path = context.request.map_or("", |request| request.path());
-    for rule in route.rule_index.candidates(path).filter_map(|number| route.rules.get(number)) {
-        match rule.condition.evaluate(context, None, &mut budget) {
+    for candidate in route.rule_index.candidates(path) {
+        let Some(rule) = route.rules.get(candidate.number) else { continue };
+        // Where the path says it all, nothing else has to be looked at.
+        let holds = if candidate.holds && context.request.is_some() {
+            Ok(true)
+        } else {
+            rule.condition.evaluate(context, None, &mut budget)
+        };
+        match holds {
             Ok(true) => {}
             Ok(false) => continue,
             Err(error) => {

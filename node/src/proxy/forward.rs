@@ -59,13 +59,15 @@ impl Forwarder {
         } else if self.has_log {
             exchange.headers = logged(&headers);
         }
-        let rules = config.headers.as_deref();
+        let rules = config.headers.as_ref();
         // Hop by hop, and yet gRPC servers insist on it.
         let takes_trailers = upstream.is_http2 && headers.get_one("te") == Some(b"trailers");
         scrub::request(&mut headers, header_rules::keep(rules, route.access));
         exchange.trace.tell(exchange.id, &mut headers);
         header_rules::request(rules, exchange, route, &mut headers);
-        self.secrets.inject(&config.auth, routes, &mut headers)?;
+        if let Some(auth) = &config.auth {
+            self.secrets.inject(auth, routes, &mut headers)?;
+        }
         header_rules::set_host(rules, exchange, route, upstream, &mut headers);
         if !headers.contains_key(header::USER_AGENT) {
             headers.append(&header::USER_AGENT, &HeaderValue::from_static("octelium"));
@@ -134,7 +136,7 @@ fn logged(headers: &Headers) -> Headers {
 }
 
 fn target(exchange: &Exchange, config: &EffectiveConfig) -> String {
-    let rewritten = path::rewrite(exchange.escaped_path(), &config.path);
+    let rewritten = config.path.as_ref().and_then(|rules| path::rewrite(exchange.escaped_path(), rules));
     match (rewritten, exchange.query()) {
         (None, _) => exchange.target.as_str().to_owned(),
         (Some(path), Some(query)) => format!("{path}?{query}"),

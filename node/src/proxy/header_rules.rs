@@ -32,11 +32,11 @@ pub struct Made {
 /// `HEADER_INVALID`, if one fails or makes something else than a header's value.
 pub fn make(config: &EffectiveConfig, context: &Context<'_>) -> Result<Made, Rejection> {
     let mut made = Made::default();
-    let Some(rules) = &config.headers else { return Ok(made) };
+    let Some(rules) = config.headers.as_ref().filter(|rules| rules.has_evals) else { return Ok(made) };
     let mut budget = Budget::default();
     for (edits, values) in [(&rules.request, &mut made.request), (&rules.response, &mut made.response)] {
         for rule in &edits.add {
-            if let Text::Eval(expression) = &rule.value {
+            if let Some(expression) = &rule.eval {
                 let value = text(expression, context, &mut budget).and_then(|text| {
                     if is_value(&text) {
                         HeaderValue::from_str(&text).map_err(|error| error.to_string())
@@ -44,12 +44,14 @@ pub fn make(config: &EffectiveConfig, context: &Context<'_>) -> Result<Made, Rej
                         Err("makes something else than printable ASCII without blanks around it".into())
                     }
                 });
-                values.push(value.map_err(|cause| invalid(rule.name.as_str(), &cause))?);
+                values.push(value.map_err(|cause| invalid(rule.name(), &cause))?);
             }
         }
     }
-    if let Host::Text(Text::Eval(expression)) = &rules.host {
-        let value = text(expression, context, &mut budget).and_then(|text| {
+    if let Host::Text(text) = &rules.host
+        && let Text::Eval(expression) = &**text
+    {
+        let value = self::text(expression, context, &mut budget).and_then(|text| {
             octelium_api::validate::host(&text)?;
             HeaderValue::from_str(&text).map_err(|error| error.to_string())
         });
@@ -111,8 +113,10 @@ pub fn set_host(
     let chosen = match rules.map(|rules| &rules.host) {
         None | Some(Host::Upstream) => None,
         Some(Host::Public) => HeaderValue::from_str(&route.fqdn).ok(),
-        Some(Host::Text(Text::Fixed(value))) => Some(value.clone()),
-        Some(Host::Text(Text::Eval(_))) => exchange.made.host.clone(),
+        Some(Host::Text(text)) => match &**text {
+            Text::Fixed(value) => Some(value.clone()),
+            Text::Eval(_) => exchange.made.host.clone(),
+        },
     };
     headers.append(&header::HOST, chosen.as_ref().unwrap_or(&upstream.authority));
 }
@@ -137,16 +141,19 @@ pub fn response(exchange: &Exchange, headers: &mut Headers) {
 fn apply(edits: &HeaderEdits, made: &[HeaderValue], headers: &mut Headers) {
     let mut made = made.iter();
     for rule in &edits.add {
-        let value = match &rule.value {
-            Text::Fixed(value) => Some(value),
-            Text::Eval(_) => made.next(),
-        };
-        let Some(value) = value else { continue };
+        let value = rule.eval.is_some().then(|| made.next());
+        if value == Some(None) {
+            continue;
+        }
+        let name = rule.name();
         if !rule.append {
             // Also under another spelling: what stands there must be ours alone.
-            headers.remove_alike(&rule.name);
+            headers.remove_alike(name);
         }
-        headers.append(&rule.name, value);
+        match value.flatten() {
+            Some(value) => headers.append(name, value),
+            None => headers.append_line(rule.line(), name.len()),
+        }
     }
     for name in &edits.remove {
         headers.remove_alike(name);

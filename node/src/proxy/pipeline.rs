@@ -33,7 +33,7 @@ async fn run(proxy: &Proxy, exchange: &mut Exchange, routes: &Arc<Routes>, now: 
         return Err(Rejection::new(Code::ServiceDisabled, "spec.isDisabled"));
     }
     if let Some(reason) = &route.broken {
-        return Err(Rejection::new(Code::ServiceInvalid, reason.clone()));
+        return Err(Rejection::new(Code::ServiceInvalid, &**reason));
     }
     // A browser that asks for a page of another origin asks without a credential.
     exchange.page = cors::page(exchange, route, routes);

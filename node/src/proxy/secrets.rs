@@ -46,7 +46,6 @@ impl Secrets {
     /// If the Secret is missing, can't be opened or can't stand in a header: nothing may be sent without it.
     pub fn inject(&self, auth: &UpstreamAuth, routes: &Routes, headers: &mut Headers) -> Result<(), Rejection> {
         let (name, secret, form): (HeaderName, &Arc<str>, Form) = match auth {
-            UpstreamAuth::None => return Ok(()),
             UpstreamAuth::Bearer { secret } => (header::AUTHORIZATION, secret, Form::Bearer),
             UpstreamAuth::Basic { username, secret } => (header::AUTHORIZATION, secret, Form::Basic(username.clone())),
             UpstreamAuth::Custom { header, secret } => (header.clone(), secret, Form::Plain),

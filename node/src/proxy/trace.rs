@@ -220,7 +220,7 @@ mod tests {
     fn headers(lines: &[(&'static str, &str)]) -> Headers {
         let mut headers = Headers::new();
         for (name, value) in lines {
-            headers.append(&HeaderName::from_static(name), &HeaderValue::from_str(value).expect("a value"));
+            headers.append(HeaderName::from_static(name), &HeaderValue::from_str(value).expect("a value"));
         }
         headers
     }

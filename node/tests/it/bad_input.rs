@@ -41,6 +41,8 @@ async fn a_malformed_request_is_refused_and_closes_the_connection() {
         (get(host), 400, "several host headers"),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400, "host is missing"),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), 400, "host is malformed"),
+        ("GET / HTTP/1.1\r\nHost: .\r\n\r\n".to_owned(), 400, "host is malformed"),
+        ("GET / HTTP/1.1\r\nHost: .:80\r\n\r\n".to_owned(), 400, "host is malformed"),
         ("GET / HTTP/1.1\r\nHost: svc.octelium.test/x\r\n\r\n".to_owned(), 400, "host is malformed"),
         ("GET / HTTP/1.1\r\nHost: user@svc.octelium.test\r\n\r\n".to_owned(), 400, "host is malformed"),
         (

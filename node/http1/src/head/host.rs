@@ -19,6 +19,10 @@ const NAME: [bool; 256] = {
 pub fn split(authority: &[u8]) -> Option<(&str, Option<u16>)> {
     let text = std::str::from_utf8(authority).ok()?;
     let is_name = |byte: &u8| NAME[usize::from(*byte)];
+    // What is left of it without its final dot would be no name.
+    if authority.first() == Some(&b'.') && matches!(authority.get(1), None | Some(b':')) {
+        return None;
+    }
     // A name without port, which most are.
     if (1..=HOST_BYTES_MAX).contains(&text.len()) && authority.iter().all(is_name) {
         return Some((text, None));

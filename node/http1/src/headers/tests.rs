@@ -36,9 +36,9 @@ fn lines_of_a_head_keep_their_order_and_values() {
 #[test]
 fn a_name_is_removed_in_every_spelling() {
     let mut headers = parsed("X-User: a\r\nX_User: b\r\nx-user_: c\r\nX_USER: d\r\nUser: e\r\n\r\n");
-    headers.remove_alike(&HeaderName::from_static("x-user"));
+    headers.remove_alike(HeaderName::from_static("x-user"));
     assert_eq!(pairs(&headers), [("x-user_".to_owned(), b"c".to_vec()), ("user".to_owned(), b"e".to_vec())]);
-    headers.remove_alike(&HeaderName::from_static("x-user-"));
+    headers.remove_alike(HeaderName::from_static("x-user-"));
     assert_eq!(pairs(&headers), [("user".to_owned(), b"e".to_vec())]);
 }
 
@@ -46,7 +46,7 @@ fn a_name_is_removed_in_every_spelling() {
 fn a_kept_buffer_shows_nothing_of_the_message_before() {
     drop(parsed("Authorization: secret\r\n\r\n"));
     let mut headers = Headers::new();
-    headers.append(&HeaderName::from_static("a"), &HeaderValue::from_static("b"));
+    headers.append(HeaderName::from_static("a"), &HeaderValue::from_static("b"));
     assert_eq!(pairs(&headers), [("a".to_owned(), b"b".to_vec())]);
     assert_eq!(format!("{headers:?}"), "[\"a\"]");
 }

@@ -29,7 +29,7 @@ fn request(method: Method, body: Body) -> Request {
 }
 
 fn header(request: &mut Request, name: &'static str, value: &'static str) {
-    request.headers.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+    request.headers.append(HeaderName::from_static(name), &HeaderValue::from_static(value));
 }
 
 fn get() -> Request {

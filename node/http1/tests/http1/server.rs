@@ -34,7 +34,7 @@ fn with(status: u16, headers: &[(&'static str, &'static str)], body: Body) -> Re
     let mut response = Response::new(StatusCode::from_u16(status).unwrap());
     response.body = body;
     for (name, value) in headers {
-        response.headers.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+        response.headers.append(HeaderName::from_static(name), &HeaderValue::from_static(value));
     }
     response
 }

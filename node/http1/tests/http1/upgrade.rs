@@ -290,7 +290,7 @@ fn a_101_of_the_handler_for_a_plain_request_is_its_fault() {
         spawn_local(async move {
             let handler = act(async |_| {
                 let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS);
-                response.headers.append(&HeaderName::from_static("x"), &HeaderValue::from_static("y"));
+                response.headers.append(HeaderName::from_static("x"), &HeaderValue::from_static("y"));
                 response
             });
             serve(far, &Limits::default(), &handler, &Drain::new()).await
