@@ -287,6 +287,29 @@ fn header_rules_are_counted_with_those_of_parents() {
     assert_eq!(problems[0].path, "spec.dynamicConfig.configs[80]");
 }
 
+/// Changes come together where many are made: whichever of them is looked at first.
+#[tokio::test]
+async fn a_service_that_takes_the_place_of_a_deleted_one_has_its_hosts() {
+    let cluster = Cluster::start().await;
+    cluster.put(namespace("default")).await;
+    for round in 0..16 {
+        let mut writes = Vec::new();
+        for stored in cluster.replica.state().list(Kind::Service) {
+            let (uid, version) = (stored.object.uid().to_owned(), stored.object.resource_version().to_owned());
+            writes.push(Write::Delete { kind: Kind::Service, uid, expected: Expected::Version(version) });
+        }
+        for number in 0..4 {
+            let object = service(&format!("api{number}.default"), &[]);
+            writes.push(Write::Put { object, expected: Expected::Absent, sealed: None });
+        }
+        cluster.write(writes).await;
+        let routes = cluster.views.routes.load_full();
+        for number in 0..4 {
+            assert!(routes.route(&format!("api{number}.example.com")).is_some(), "api{number} in round {round}");
+        }
+    }
+}
+
 #[test]
 fn services_in_front_of_one_server_share_what_is_known_of_it() {
     let mut upstreams = router::compile::Upstreams::default();

@@ -23,7 +23,7 @@ enum Asks<'c> {
 pub struct Candidate {
     /// Its number.
     pub number: usize,
-    /// It asks for nothing but the path, and holds.
+    /// It asks for nothing but the path, and holds for an HTTP request with it: nothing needs to be evaluated, nor paid for.
     pub holds: bool,
 }
 

@@ -31,7 +31,7 @@ impl Table {
         let upstreams = compile::Upstreams::default();
         let mut table = Self { library, upstreams, routes: HashMap::new(), view: Routes::empty(domain) };
         for service in state.list(Kind::Service) {
-            table.replace(state, service.object.uid());
+            table.add(state, service.object.uid());
         }
         for secret in state.list(Kind::Secret) {
             table.view.secrets.insert(secret.object.name().into(), secret.clone());
@@ -81,8 +81,12 @@ impl Table {
             });
             services.extend(touched.map(|(uid, _)| uid.clone()).collect::<Vec<_>>());
         }
+        // All old ones go before a new one comes: it may have the hosts of one that was deleted.
         for uid in &services {
-            self.replace(new, uid);
+            self.remove(uid);
+        }
+        for uid in &services {
+            self.add(new, uid);
         }
         self.view.index = new.index();
     }
@@ -104,15 +108,17 @@ impl Table {
         }
     }
 
-    fn replace(&mut self, state: &State, uid: &str) {
-        if let Some((route, hosts)) = self.routes.remove(uid) {
-            for host in hosts {
-                self.view.hosts.remove(&host);
-            }
-            if route.reference.name == API_SERVICE {
-                self.view.api = None;
-            }
+    fn remove(&mut self, uid: &str) {
+        let Some((route, hosts)) = self.routes.remove(uid) else { return };
+        for host in hosts {
+            self.view.hosts.remove(&host);
         }
+        if route.reference.name == API_SERVICE {
+            self.view.api = None;
+        }
+    }
+
+    fn add(&mut self, state: &State, uid: &str) {
         let Some(stored) = state.get(Kind::Service, uid) else { return };
         let Some(route) = compile::route(state, &self.library, &mut self.upstreams, &self.view.domain, stored) else {
             return;

@@ -39,8 +39,8 @@ pub fn choose(
     let path = context.request.map_or("", |request| request.path());
     for candidate in route.rule_index.candidates(path) {
         let Some(rule) = route.rules.get(candidate.number) else { continue };
-        // Where the path says it all, nothing else has to be looked at.
-        let holds = if candidate.holds && context.request.is_some() {
+        // Where the path says it all, nothing else has to be looked at. Of a gRPC request rules have no path.
+        let holds = if candidate.holds && context.request.is_some_and(|request| request.grpc().is_none()) {
             Ok(true)
         } else {
             rule.condition.evaluate(context, None, &mut budget)
