@@ -71,9 +71,9 @@ impl Ticket {
     }
 }
 
-/// Lets the thread's other tasks that are ready run first. Requests that were read in one round of the
-/// scheduler are sent one right after the other, as far as the round goes: the first one wakes the upstream, and it is still awake for the others. Waking somebody costs more than a round of
-/// the scheduler.
+/// Lets the thread's other tasks that are ready run first. Requests that were read in one round of the scheduler are sent one right
+/// after the other, as far as the round goes: the first one wakes the upstream, and it is still awake for the others. Waking somebody
+/// costs more than a round of the scheduler.
 pub(crate) async fn pass() {
     let mut has_passed = false;
     poll_fn(|cx| {
