@@ -18,18 +18,18 @@ use octelium_http1::{Handler, Headers, Limits, Refusal, Request, Response};
 
 use crate::{client_address::Networks, exchange::Id, random::Random, scrub::Keep, trace::Trace};
 
-#[allow(dead_code, reason = "the file of the node, as it is")]
+#[allow(dead_code, reason = "of the node's file, the listener uses what isn't used here")]
 #[path = "../../node/src/client_address.rs"]
 mod client_address;
 #[path = "shared/connection.rs"]
 mod connection;
-#[allow(dead_code, reason = "the file of the node, as it is")]
+#[allow(dead_code, reason = "of the node's file, only the names of headers are used here")]
 #[path = "../../node/src/proxy/forwarded.rs"]
 mod forwarded;
-#[allow(dead_code, reason = "the file of the node, as it is")]
+#[allow(dead_code, reason = "of the node's file, answers are not scrubbed here")]
 #[path = "../../node/src/proxy/scrub.rs"]
 mod scrub;
-#[allow(dead_code, reason = "the file of the node, as it is")]
+#[allow(dead_code, reason = "of the node's file, answers and records are not made here")]
 #[path = "../../node/src/proxy/trace.rs"]
 mod trace;
 

@@ -7,7 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::Route;
 
 /// A change copies one shard, and the list of them.
-const SHARDS: usize = 256;
+const SHARDS: usize = 1 << u8::BITS;
 
 type Shard = HashTable<(Arc<str>, Arc<Route>)>;
 
@@ -77,10 +77,10 @@ impl Hosts {
     }
 }
 
-/// By bits that the tables don't look at.
-#[allow(clippy::cast_possible_truncation, reason = "some of the bits are what is wanted")]
+/// By bits that the tables don't look at: those take the highest ones, and the lowest.
 fn shard(hash: u64) -> usize {
-    (hash >> 40) as usize % SHARDS
+    let [_, _, byte, ..] = hash.to_be_bytes();
+    usize::from(byte)
 }
 
 #[cfg(test)]
