@@ -26,6 +26,8 @@ mod connection;
 #[allow(dead_code, reason = "of the node's file, only the names of headers are used here")]
 #[path = "../../node/src/proxy/forwarded.rs"]
 mod forwarded;
+#[path = "../../node/src/proxy/hex.rs"]
+mod hex;
 #[allow(dead_code, reason = "of the node's file, answers are not scrubbed here")]
 #[path = "../../node/src/proxy/scrub.rs"]
 mod scrub;

@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod forward;
 pub mod forwarded;
 pub mod header_rules;
+pub mod hex;
 pub mod json_body;
 pub mod path;
 pub mod pipeline;

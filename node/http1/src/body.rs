@@ -92,7 +92,12 @@ impl Body {
 
     /// The bytes that `source` makes.
     pub fn from_source(source: impl Source + 'static) -> Self {
-        Self { kind: Kind::Source(Box::new(source)), trailers: None }
+        Self::from_box(Box::new(source))
+    }
+
+    /// The same for one that lies in a box already.
+    pub fn from_box(source: Box<dyn Source>) -> Self {
+        Self { kind: Kind::Source(source), trailers: None }
     }
 
     /// Bytes left, if known exactly.

@@ -1,8 +1,10 @@
 //! The upstream side: sends one request on a kept or a new connection and reads the response.
 
+mod departure;
 mod exchange;
 mod request;
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
@@ -14,8 +16,8 @@ use tokio::time::timeout;
 use crate::body::{Body, BodyError};
 use crate::message::{Request, Response};
 use crate::pool::Pool;
-use crate::turn;
 use crate::wire::Wire;
+use departure::Departure;
 use exchange::Exchange;
 
 /// Dials an upstream (and does TLS with it).
@@ -61,7 +63,11 @@ pub(crate) struct Upstream {
     pub(crate) wire: Wire<Box<dyn Stream>>,
     pub(crate) key: Rc<str>,
     pub(crate) era: u64,
+    pub(crate) departure: Departure,
 }
+
+/// With the queue of requests that leave. A borrow lasts for one poll of the stream.
+pub(crate) type SharedUpstream = Rc<RefCell<Upstream>>;
 
 impl Upstream {
     /// Whether an idle connection is still open and the upstream has said nothing that nobody asked for.
@@ -90,7 +96,6 @@ impl Pool {
     /// A kept connection that turns out to be stale is replaced by a new one, once, if the body can be sent twice and
     /// the method is idempotent or nothing was sent yet.
     pub async fn send<C: Connect>(&self, key: &str, connect: &C, mut request: Request) -> Result<Response, SendError> {
-        turn::pass().await;
         let mut body = std::mem::take(&mut request.body);
         if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.take(key, cx))).await {
             let replay = body.replay();
@@ -106,7 +111,7 @@ impl Pool {
         self.attempt(upstream, false, &request, body).await.map_err(|failed| failed.error)
     }
 
-    async fn dial<C: Connect>(&self, key: &str, connect: &C) -> Result<Box<Upstream>, SendError> {
+    async fn dial<C: Connect>(&self, key: &str, connect: &C) -> Result<SharedUpstream, SendError> {
         let era = self.era();
         // Boxed: dialling is rare, and its room shouldn't be held by every request.
         let io = match timeout(self.0.limits.connect_timeout, Box::pin(connect.connect())).await {
@@ -114,13 +119,14 @@ impl Pool {
             Ok(Err(error)) => return Err(SendError::Connect(error)),
             Err(_) => return Err(SendError::ConnectTimeout),
         };
-        Ok(Box::new(Upstream { wire: Wire::new(Box::new(io)), key: key.into(), era }))
+        let upstream = Upstream { wire: Wire::new(Box::new(io)), key: key.into(), era, departure: Departure::None };
+        Ok(Rc::new(RefCell::new(upstream)))
     }
 
     /// `is_watched`: the task is woken when something comes from the upstream, which hasn't happened yet.
     async fn attempt(
         &self,
-        upstream: Box<Upstream>,
+        upstream: SharedUpstream,
         is_watched: bool,
         request: &Request,
         body: Body,

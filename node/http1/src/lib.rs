@@ -12,6 +12,7 @@ mod chunked;
 mod client;
 pub mod clock;
 mod date;
+pub mod departures;
 mod drain;
 mod head;
 mod headers;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use tokio::time::Instant;
 
-use crate::client::Upstream;
+use crate::client::SharedUpstream;
 use crate::clock;
 use crate::limits::PoolLimits;
 
@@ -32,7 +32,7 @@ struct Idle {
 }
 
 struct Parked {
-    upstream: Box<Upstream>,
+    upstream: SharedUpstream,
     since: Instant,
 }
 
@@ -67,26 +67,27 @@ impl Pool {
     }
 
     /// The connection used last under this key that is still good. The task is woken when something comes on it.
-    pub(crate) fn take(&self, key: &str, cx: &mut Context<'_>) -> Option<Box<Upstream>> {
+    pub(crate) fn take(&self, key: &str, cx: &mut Context<'_>) -> Option<SharedUpstream> {
         let idle = &mut *self.0.idle.borrow_mut();
         let parked = idle.by_key.get_mut(key).filter(|parked| !parked.is_empty())?;
         let now = clock::now();
-        while let Some(Parked { mut upstream, since }) = parked.pop() {
+        while let Some(Parked { upstream, since }) = parked.pop() {
             idle.count -= 1;
             if now - since >= self.0.limits.idle_timeout {
                 // Those below it are older still.
                 idle.count -= parked.len();
                 parked.clear();
-            } else if upstream.is_quiet(cx) {
+            } else if upstream.borrow_mut().is_quiet(cx) {
                 return Some(upstream);
             }
         }
         None
     }
 
-    pub(crate) fn put(&self, upstream: Box<Upstream>) {
+    pub(crate) fn put(&self, upstream: SharedUpstream) {
         let limits = &self.0.limits;
-        if upstream.era != self.era() || limits.idle_per_key_max == 0 || limits.idle_max == 0 {
+        let known = upstream.borrow();
+        if known.era != self.era() || limits.idle_per_key_max == 0 || limits.idle_max == 0 {
             return;
         }
         let now = clock::now();
@@ -97,10 +98,11 @@ impl Pool {
         if idle.count >= limits.idle_max {
             idle.drop_oldest();
         }
-        let parked = match idle.by_key.get_mut(&upstream.key) {
+        let parked = match idle.by_key.get_mut(&known.key) {
             Some(parked) => parked,
-            None => idle.by_key.entry(upstream.key.clone()).or_default(),
+            None => idle.by_key.entry(known.key.clone()).or_default(),
         };
+        drop(known);
         if parked.len() >= limits.idle_per_key_max {
             parked.remove(0);
             idle.count -= 1;
@@ -116,7 +118,9 @@ impl Idle {
         self.swept = now;
         self.count = 0;
         self.by_key.retain(|_, parked| {
-            parked.retain_mut(|parked| now - parked.since < idle_timeout && parked.upstream.is_quiet(&mut cx));
+            parked.retain_mut(|parked| {
+                now - parked.since < idle_timeout && parked.upstream.borrow_mut().is_quiet(&mut cx)
+            });
             self.count += parked.len();
             !parked.is_empty()
         });

@@ -36,6 +36,8 @@ pub(crate) struct Sending {
     body: Body,
     framing: Framing,
     ended: bool,
+    /// What is wrong with the body, to be told once what came before it is written.
+    failed: Option<BodyError>,
     turn: Turn,
 }
 
@@ -44,7 +46,23 @@ impl Sending {
     pub(crate) fn new(out: Outbox, body: Body, framing: Framing) -> Self {
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let body = if ended { Body::empty() } else { body };
-        Self { out, body, framing, ended, turn: Turn::default() }
+        Self { out, body, framing, ended, failed: None, turn: Turn::default() }
+    }
+
+    /// What is left of a message whose body has ended.
+    pub(crate) fn rest(out: Outbox) -> Self {
+        Self::new(out, Body::empty(), Framing::None)
+    }
+
+    /// Takes what there is of the body, without writing; whether that was all.
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.pull(cx) {
+            Ok(_) => self.ended,
+            Err(error) => {
+                self.failed = Some(error);
+                false
+            }
+        }
     }
 
     /// Whether nothing more is wanted of the body; what is left is writing.
@@ -88,6 +106,9 @@ impl Sending {
 
     /// Moves body bytes into the outbox until it is full, the body ends (`false`) or has none at the moment (`true`).
     fn pull(&mut self, cx: &mut Context<'_>) -> Result<bool, BodyError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         while !self.ended && self.out.queued() < QUEUED_BYTES_MAX {
             match self.body.poll_next(cx) {
                 Poll::Ready(Some(Ok(data))) => self.push(data)?,

@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::{Body, BodyError};
 use crate::chunked::Decoder;
+use crate::departures::{self, Depart};
 use crate::drain::{Drain, Watch};
 use crate::head::framing::Declared;
 use crate::head::request::{self, RequestHead};
@@ -96,6 +97,8 @@ where
         body_held: Cell::new(false),
         wants_continue: Cell::new(false),
         early: RefCell::default(),
+        departs: Cell::new(false),
+        waker: RefCell::default(),
         early_bytes: Cell::new(0),
         body_idle_timeout: limits.body_idle_timeout,
         write_timeout: limits.write_timeout,
@@ -117,8 +120,12 @@ struct Shared<IO> {
     body_held: Cell<bool>,
     /// Whether the client waits for a 100 before it sends its body.
     wants_continue: Cell<bool>,
-    /// Interim responses, written before everything else.
+    /// What is written before everything else: interim responses, and those that leave with others.
     early: RefCell<Outbox>,
+    /// Whether it is queued to leave.
+    departs: Cell<bool>,
+    /// Who is woken when it can't leave at once.
+    waker: RefCell<Option<Waker>>,
     /// How much of them the current request has made.
     early_bytes: Cell<usize>,
     body_idle_timeout: Duration,
@@ -188,6 +195,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
     }
 
     fn poll_head(&mut self, reading: &mut Reading, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
+        // Whoever doesn't read its answers isn't asked for more.
+        if !self.shared.departs.get() {
+            ready!(self.shared.poll_early(cx))?;
+        }
         let wire = &mut *self.shared.wire.borrow_mut();
         loop {
             let mut next = None;
@@ -332,6 +343,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
         let framing = respond::write_head(&mut out, &response, is_head, version, &mut keep);
         let mut sending = Sending::new(out, response.body, framing);
         drop(response.headers);
+        if keep && poll_fn(|cx| Poll::Ready(self.shared.queue(&mut sending, cx))).await {
+            return Ok(After::Keep);
+        }
         let sent = poll_fn(|cx| {
             let sent = sending
                 .poll(cx, |out, cx| self.shared.wire.borrow_mut().poll_write(out, cx, self.limits.write_timeout));
@@ -392,7 +406,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
     }
 
     async fn refuse(&mut self, refusal: &Refusal) {
-        let mut out = Outbox::new();
+        let mut out = self.shared.early.take();
+        out.make_room();
         respond::write_refusal(&mut out, refusal.status);
         let wrote =
             poll_fn(|cx| self.shared.wire.borrow_mut().poll_write(&mut out, cx, self.limits.write_timeout)).await;
@@ -403,15 +418,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
 
     /// Ends the stream. Failures don't matter any more: everything was said.
     async fn close(&mut self, linger: bool) {
+        let written = poll_fn(|cx| self.shared.poll_early(cx)).await;
         self.shared.wire.borrow_mut().writing.clear();
-        let shut = poll_fn(|cx| {
-            let wire = &mut *self.shared.wire.borrow_mut();
-            match Pin::new(&mut wire.io).poll_shutdown(cx) {
-                Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
-                Poll::Pending => wire.writing.poll_after(LINGER, cx).map(|()| false),
-            }
-        })
-        .await;
+        let shut = written.is_ok()
+            && poll_fn(|cx| {
+                let wire = &mut *self.shared.wire.borrow_mut();
+                match Pin::new(&mut wire.io).poll_shutdown(cx) {
+                    Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
+                    Poll::Pending => wire.writing.poll_after(LINGER, cx).map(|()| false),
+                }
+            })
+            .await;
         if linger && shut {
             self.linger().await;
         }
@@ -474,13 +491,47 @@ impl Reading {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Shared<IO> {
-    /// Writes interim responses as far as the client takes them.
+    /// Writes interim responses, and others that were to leave, as far as the client takes them.
     fn poll_early(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let early = &mut *self.early.borrow_mut();
         if early.is_done() {
             return Poll::Ready(Ok(()));
         }
-        self.wire.borrow_mut().poll_write(early, cx, self.write_timeout)
+        ready!(self.wire.borrow_mut().poll_write(early, cx, self.write_timeout))?;
+        // A waiting connection holds no buffer.
+        *early = Outbox::default();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Shared<IO> {
+    /// Lets a response leave with others, if all of it is there and nothing is left of its request; whether it does.
+    fn queue(self: &Rc<Self>, sending: &mut Sending, cx: &mut Context<'_>) -> bool {
+        if !self.wire.borrow().decoder.is_done() || !sending.gather(cx) || sending.out.queued() > departures::BYTES_MAX
+        {
+            return false;
+        }
+        if !self.departs.get() && !departures::queue(self.clone()) {
+            return false;
+        }
+        self.departs.set(true);
+        *self.early.borrow_mut() = std::mem::take(&mut sending.out);
+        let waker = &mut *self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        true
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Depart for Shared<IO> {
+    fn depart(&self) {
+        self.departs.set(false);
+        let Some(waker) = &*self.waker.borrow() else { return };
+        if let Poll::Ready(Err(_)) = self.poll_early(&mut Context::from_waker(waker)) {
+            // It meets the same error, and ends.
+            waker.wake_by_ref();
+        }
     }
 }
 

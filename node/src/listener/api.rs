@@ -119,7 +119,7 @@ async fn call(connection: &Connection, request: Request<Incoming>) -> Answer {
         looks: proxy.under_way.looks(),
         watch: None,
     };
-    let mut pending = Pending::new(&proxy.access_log, exchange);
+    let mut pending = Pending::new(&proxy.access_log, || exchange);
     if let Err(rejection) = connection.take_place(pending.exchange()) {
         let status = Status::resource_exhausted("too many calls are under way; try again");
         return refuse(pending, Refused { status, rejection });

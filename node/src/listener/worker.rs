@@ -182,6 +182,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     });
     let looker = tokio::task::spawn_local(look(server.parts.views.clone(), under_way));
     let pump = tokio::task::spawn_local(octelium_http1::turn::pump());
+    let departures = tokio::task::spawn_local(octelium_http1::departures::run());
     let mut acceptors = Vec::new();
     for door in doors {
         let listener = TcpListener::from_std(door.listener)?;
@@ -202,6 +203,7 @@ async fn run(parts: Parts, doors: Vec<Door>, mut draining: watch::Receiver<bool>
     flusher.abort();
     looker.abort();
     pump.abort();
+    departures.abort();
     server.proxy.forwarder.pool.clear();
     server.proxy.forwarder.http2.clear();
     access_log.flush();

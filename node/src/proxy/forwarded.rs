@@ -9,9 +9,10 @@ use http::{HeaderName, HeaderValue};
 use octelium_actors::router::Route;
 use octelium_http1::Headers;
 
+use super::hex;
+
 /// Stands for every caller.
 const NOBODY: &str = "10.0.0.1";
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 const FORWARDED: HeaderName = http::header::FORWARDED;
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -41,13 +42,9 @@ pub fn is_forwarded(name: &[u8]) -> bool {
 /// caller said was removed before.
 pub fn obfuscate(headers: &mut Headers, route: &Route, is_tls: bool, number: u64) {
     let is_https = route.is_public || is_tls;
-    let mut caller = [0; 8];
-    for (digits, byte) in caller.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
-        *digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
-    }
     headers.append_with(&FORWARDED, |value| {
         value.extend_from_slice(b"for=_octelium-");
-        value.extend_from_slice(&caller);
+        value.extend_from_slice(&hex::digits(number)[..8]);
         value.extend_from_slice(by(is_https).as_bytes());
         value.extend_from_slice(route.fqdn.as_bytes());
     });

@@ -129,6 +129,7 @@ fn canonical(exchange: &mut Exchange) -> Result<(), Rejection> {
 }
 
 impl Connection {
+    #[inline]
     fn exchange(&self, request: Request, now: &Now) -> Exchange {
         Exchange {
             id: self.proxy.next_id(),
@@ -170,9 +171,8 @@ impl Connection {
 impl Handler for Connection {
     async fn handle(&self, request: Request) -> Response {
         let now = Now::read();
-        let exchange = self.exchange(request, &now);
         // From here on there is a record, even if the caller goes away while we wait.
-        let mut pending = Pending::new(&self.proxy.access_log, exchange);
+        let mut pending = Pending::new(&self.proxy.access_log, || self.exchange(request, &now));
         let routes = self.proxy.routes();
         let deadline = self.proxy.request_timeout.map(|timeout| Instant::now() + timeout);
         let result = match (self.take_place(pending.exchange()), deadline) {
@@ -207,7 +207,7 @@ impl Handler for Connection {
 
     fn given_up(&self, request: Request) {
         // Its record is written as it is dropped.
-        drop(Pending::new(&self.proxy.access_log, self.exchange(request, &Now::read())));
+        drop(Pending::new(&self.proxy.access_log, || self.exchange(request, &Now::read())));
     }
 
     fn refused(&self, refusal: &Refusal, _head: &[u8]) {

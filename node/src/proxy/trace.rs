@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 use octelium_http1::Headers;
 
-use super::{exchange::Id, random::Random};
+use super::{exchange::Id, hex, random::Random};
 
 /// The name of a request that was given by a trusted hop or by us.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -88,9 +88,8 @@ impl Trace {
         headers.append_with(&REQUEST_ID, |value| match &self.request_id {
             Some(given) => value.extend_from_slice(given),
             None => {
-                let mut text = [b'0'; 32];
-                hex(&mut text, u128::from(id.0) << 64 | u128::from(id.1));
-                value.extend_from_slice(&text);
+                value.extend_from_slice(&hex::digits(id.0));
+                value.extend_from_slice(&hex::digits(id.1));
             }
         });
     }
@@ -103,32 +102,12 @@ impl Trace {
 
     fn parent(&self) -> [u8; 55] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        hex(&mut text[3..35], self.trace_id);
-        hex(&mut text[36..52], u128::from(self.span_id));
-        hex(&mut text[53..], u128::from(self.flags));
+        let (high, low) = self.trace_halves();
+        text[3..19].copy_from_slice(&hex::digits(high));
+        text[19..35].copy_from_slice(&hex::digits(low));
+        text[36..52].copy_from_slice(&hex::digits(self.span_id));
+        text[53..].copy_from_slice(&hex::digits(self.flags.into())[14..]);
         text
-    }
-}
-
-/// Both digits of each byte.
-const DIGITS: [[u8; 2]; 256] = {
-    const DIGIT: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        digits[byte] = [DIGIT[byte >> 4], DIGIT[byte & 0xf]];
-        byte += 1;
-    }
-    digits
-};
-
-/// Writes the last digits, as many as there is room for; that is an even number.
-fn hex(out: &mut [u8], number: u128) {
-    let bytes = number.to_be_bytes();
-    let (pairs, _) = out.as_chunks_mut::<2>();
-    let first = bytes.len().saturating_sub(pairs.len());
-    for (pair, byte) in pairs.iter_mut().zip(&bytes[first..]) {
-        *pair = DIGITS[usize::from(*byte)];
     }
 }
 

@@ -280,18 +280,36 @@ pub struct End {
 }
 
 /// An exchange whose record is still to be written: at the end of the answer, or when it is dropped before.
-pub struct Pending {
+pub struct Pending(Box<Owed>);
+
+/// What a record is made of, and the answer's body that it waits for: one piece of memory for each request.
+struct Owed {
     log: AccessLog,
-    exchange: Option<Box<Exchange>>,
+    exchange: Exchange,
     end: End,
+    body: Body,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pending {
-    /// A record for `exchange` is owed from now on.
-    pub fn new(log: &AccessLog, exchange: Exchange) -> Self {
-        Self { log: log.clone(), exchange: Some(Box::new(exchange)), end: End::default() }
+    /// A record is owed from now on for the exchange that `make` makes, in the place where it stays.
+    #[inline]
+    pub fn new(log: &AccessLog, make: impl FnOnce() -> Exchange) -> Self {
+        let place = Box::new_uninit();
+        let log = log.clone();
+        Self(Box::write(
+            place,
+            Owed { log, exchange: make(), end: End::default(), body: Body::empty(), deadline: None },
+        ))
     }
 
+    /// The exchange itself.
+    pub fn exchange(&mut self) -> &mut Exchange {
+        &mut self.0.exchange
+    }
+}
+
+impl Owed {
     fn answered(&mut self, status: http::StatusCode, content_type: Option<&[u8]>) {
         self.end.status = Some(status.as_u16());
         if self.log.is_on() {
@@ -305,55 +323,53 @@ impl Pending {
 
     /// Whether it is to end now, which its record then tells; if not, the task is woken when that is to be asked again.
     fn is_ended(&mut self, cx: &Context<'_>) -> bool {
-        let exchange = self.exchange();
-        match under_way::poll_ended(exchange, cx) {
+        match under_way::poll_ended(&mut self.exchange, cx) {
             Poll::Ready(rejection) => {
-                exchange.rejection = Some(rejection);
+                self.exchange.rejection = Some(rejection);
                 true
             }
             Poll::Pending => false,
         }
     }
 
-    /// The exchange itself.
-    pub fn exchange(&mut self) -> &mut Exchange {
-        self.exchange.as_mut().expect("it is only taken when dropped")
+    /// Whether the time for the whole request is over; if not, the task is woken when it is.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 }
 
-impl Drop for Pending {
+impl Drop for Owed {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            self.log.exchange(&exchange, &self.end);
-        }
+        self.log.exchange(&self.exchange, &self.end);
     }
 }
 
 /// Binds the record to the answer: it is written when the answer's body ends, whole or not; after a 101, when the
 /// connection ends. A body that isn't complete at `deadline` ends with an error.
-pub fn observe(mut pending: Pending, mut response: Response, deadline: Option<Instant>) -> Response {
-    pending.answered(response.status, response.headers.get("content-type"));
+pub fn observe(pending: Pending, mut response: Response, deadline: Option<Instant>) -> Response {
+    let Pending(mut owed) = pending;
+    owed.answered(response.status, response.headers.get("content-type"));
     if let Some(upgrade) = &mut response.upgrade {
-        upgrade.observe(Box::new(ObservedUpgrade(pending)));
+        upgrade.observe(Box::new(ObservedUpgrade(owed)));
         return response;
     }
-    if response.body.is_end() || pending.exchange().method == http::Method::HEAD {
-        pending.end.is_complete = true;
+    if response.body.is_end() || owed.exchange.method == http::Method::HEAD {
+        owed.end.is_complete = true;
         return response;
     }
-    let body = std::mem::take(&mut response.body);
-    response.body =
-        Body::from_source(ObservedSource { body, pending, deadline: deadline.map(|at| Box::pin(sleep_until(at))) });
+    owed.body = std::mem::take(&mut response.body);
+    owed.deadline = deadline.map(|at| Box::pin(sleep_until(at)));
+    response.body = Body::from_box(owed);
     response
 }
 
 /// An upgraded connection that counts for its record.
-struct ObservedUpgrade(Pending);
+struct ObservedUpgrade(Box<Owed>);
 
 impl Observe for ObservedUpgrade {
     fn moved(&mut self, to_client: u64, to_upstream: u64) {
         self.0.end.body_bytes += to_client;
-        self.0.exchange().request_bytes += to_upstream;
+        self.0.exchange.request_bytes += to_upstream;
     }
 
     fn closed(&mut self) {
@@ -366,22 +382,9 @@ impl Observe for ObservedUpgrade {
 }
 
 /// A body that counts for its record.
-struct ObservedSource {
-    body: Body,
-    pending: Pending,
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl ObservedSource {
-    /// Whether the time for the whole request is over; if not, the task is woken when it is.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
-    }
-}
-
-impl Source for ObservedSource {
+impl Source for Owed {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<bytes::Bytes, BodyError>>> {
-        if self.pending.is_ended(cx) {
+        if self.is_ended(cx) {
             return Poll::Ready(Some(Err(BodyError::Withdrawn)));
         }
         if self.is_late(cx) {
@@ -389,12 +392,12 @@ impl Source for ObservedSource {
         }
         let next = std::task::ready!(self.body.poll_next(cx));
         match &next {
-            Some(Ok(bytes)) => self.pending.data(bytes.len()),
+            Some(Ok(bytes)) => self.data(bytes.len()),
             Some(Err(_)) => return Poll::Ready(next),
-            None => self.pending.end.is_complete = true,
+            None => self.end.is_complete = true,
         }
         if self.body.is_end() {
-            self.pending.end.is_complete = true;
+            self.end.is_complete = true;
         }
         Poll::Ready(next)
     }
@@ -409,7 +412,7 @@ impl Source for ObservedSource {
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         // A caller that takes little at a time has no more time than others, and no more rights.
-        if self.pending.is_ended(cx) {
+        if self.is_ended(cx) {
             return Err(BodyError::Withdrawn);
         }
         if self.is_late(cx) { Err(BodyError::Timeout) } else { self.body.poll_progress(cx) }
@@ -417,16 +420,17 @@ impl Source for ObservedSource {
 }
 
 /// The same for a body that isn't ours.
-pub fn observe_http_body<B>(mut pending: Pending, response: http::Response<B>) -> http::Response<Observed<B>> {
+pub fn observe_http_body<B>(pending: Pending, response: http::Response<B>) -> http::Response<Observed<B>> {
     let content_type = response.headers().get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    pending.answered(response.status(), content_type);
-    response.map(|body| Observed { body, pending })
+    let Pending(mut owed) = pending;
+    owed.answered(response.status(), content_type);
+    response.map(|body| Observed { body, owed })
 }
 
 /// See [`observe_http_body`].
 pub struct Observed<B> {
     body: B,
-    pending: Pending,
+    owed: Box<Owed>,
 }
 
 impl<B: http_body::Body<Data = bytes::Bytes> + Unpin> http_body::Body for Observed<B> {
@@ -441,13 +445,13 @@ impl<B: http_body::Body<Data = bytes::Bytes> + Unpin> http_body::Body for Observ
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                this.pending.data(frame.data_ref().map_or(0, bytes::Bytes::len));
+                this.owed.data(frame.data_ref().map_or(0, bytes::Bytes::len));
                 if this.body.is_end_stream() {
-                    this.pending.end.is_complete = true;
+                    this.owed.end.is_complete = true;
                 }
             }
             Some(Err(_)) => {}
-            None => this.pending.end.is_complete = true,
+            None => this.owed.end.is_complete = true,
         }
         Poll::Ready(frame)
     }

@@ -4,6 +4,7 @@
 //! connection returns to the pool only when both messages have ended exactly.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{Failed, SendError, Upstream};
+use super::departure::{self, Departure};
+use super::{Failed, SendError, SharedUpstream};
 use crate::body::{Body, BodyError, Source};
 use crate::chunked::Decoder;
 use crate::head::framing::Declared;
@@ -28,9 +30,11 @@ use crate::upgrade::Upgrade;
 pub(super) struct Exchange {
     pool: Pool,
     /// `None` once the response has ended.
-    upstream: Option<Box<Upstream>>,
+    upstream: Option<SharedUpstream>,
     /// `None` once the request is written, or can't be any further.
     sending: Option<Sending>,
+    /// Whether it was queued to be written, and it isn't known yet what came of it.
+    departs: bool,
     /// Whether the task is woken when something comes, and nothing had come when this was set.
     is_watched: bool,
     /// Whether the connection may be used again afterwards.
@@ -51,7 +55,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new(
         pool: Pool,
-        upstream: Box<Upstream>,
+        upstream: SharedUpstream,
         is_watched: bool,
         sending: Sending,
         request: &Request,
@@ -62,6 +66,7 @@ impl Exchange {
             idle_timeout,
             upstream: Some(upstream),
             sending: Some(sending),
+            departs: false,
             is_watched,
             keep: true,
             write_error: None,
@@ -87,7 +92,8 @@ impl Exchange {
     pub(super) fn response(mut self, method: &Method, head: ResponseHead) -> Response {
         self.interims_to = Interims::default();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let upgrade = self.upstream.take().map(|upstream| Box::new(Upgrade::new(upstream.wire)));
+            let upstream = self.upstream.take().and_then(Rc::into_inner);
+            let upgrade = upstream.map(|upstream| Box::new(Upgrade::new(upstream.into_inner().wire)));
             return Response { status: head.status, headers: head.headers, body: Body::empty(), upgrade };
         }
         self.keep &= head.keep_alive;
@@ -108,8 +114,8 @@ impl Exchange {
         }
         let was_watched = std::mem::take(&mut self.is_watched);
         loop {
-            let Some(upstream) = &mut self.upstream else { return Poll::Ready(Err((SendError::Closed, false))) };
-            let wire = &mut upstream.wire;
+            let Some(upstream) = &self.upstream else { return Poll::Ready(Err((SendError::Closed, false))) };
+            let wire = &mut upstream.borrow_mut().wire;
             let mut heads = Heads {
                 scan: &mut self.scan,
                 interims: &mut self.interims,
@@ -156,12 +162,27 @@ impl Exchange {
     /// Sends what there is of the request. Only a fault of its body is an error: after a failed write the upstream may
     /// still have an answer for us.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        let (Some(sending), Some(upstream)) = (&mut self.sending, &mut self.upstream) else { return Ok(()) };
+        self.see_departure(cx);
+        let Some(upstream) = &self.upstream else { return Ok(()) };
         let timeout = self.pool.0.limits.write_timeout;
-        let sent = match sending.poll(cx, |out, cx| upstream.wire.poll_write(out, cx, timeout)) {
+        let Some(sending) = &mut self.sending else { return Ok(()) };
+        if sending.out.written() == 0 && sending.gather(cx) {
+            match departure::queue(upstream, std::mem::take(&mut sending.out), timeout, cx) {
+                Ok(()) => {
+                    self.departs = true;
+                    self.sending = None;
+                    return Ok(());
+                }
+                Err(out) => sending.out = out,
+            }
+        }
+        let wire = &mut upstream.borrow_mut().wire;
+        let sent = match sending.poll(cx, |out, cx| wire.poll_write(out, cx, timeout)) {
             Poll::Pending => return Ok(()),
             Poll::Ready(sent) => sent,
         };
+        // From here on it is the time for the response's head that runs.
+        wire.reading.clear();
         self.written = sending.out.written();
         self.sending = None;
         match sent {
@@ -178,10 +199,30 @@ impl Exchange {
         }
     }
 
+    /// Sees what came of a request that was queued.
+    fn see_departure(&mut self, cx: &Context<'_>) {
+        let Some(upstream) = self.upstream.as_ref().filter(|_| self.departs) else { return };
+        let departure = &mut upstream.borrow_mut().departure;
+        self.departs = false;
+        match std::mem::take(departure) {
+            Departure::None => {}
+            Departure::Queued { out, waker, write_timeout } => {
+                let waker = if waker.will_wake(cx.waker()) { waker } else { cx.waker().clone() };
+                *departure = Departure::Queued { out, waker, write_timeout };
+                self.departs = true;
+            }
+            Departure::Held(out) => self.sending = Some(Sending::rest(out)),
+            Departure::Left(written) => self.written = written,
+            Departure::Failed(written, error) => {
+                self.written = written;
+                self.keep = false;
+                self.write_error = Some(error);
+            }
+        }
+    }
+
     /// The response's body. One that is there already frees the connection at once.
     fn body(mut self, method: &Method, head: &ResponseHead) -> Body {
-        let Some(upstream) = &mut self.upstream else { return Body::empty() };
-        let wire = &mut upstream.wire;
         if method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED {
             self.finish();
             return Body::empty();
@@ -192,17 +233,25 @@ impl Exchange {
             self.finish();
             return Body::empty();
         }
-        wire.decoder = match head.declared {
+        match self.begin_body(head.declared) {
+            Some(body) => {
+                self.finish();
+                Body::full(body.freeze())
+            }
+            None => Body::from_source(self),
+        }
+    }
+
+    /// Sets the wire up for a body, or takes one that is there already.
+    fn begin_body(&mut self, declared: Declared) -> Option<BytesMut> {
+        let wire = &mut self.upstream.as_ref()?.borrow_mut().wire;
+        wire.decoder = match declared {
             // Nothing but the body: its bytes are taken as they are.
             Declared::Length(length) if length == wire.buffer.len() as u64 => {
-                let body = std::mem::take(&mut wire.buffer).freeze();
-                self.finish();
-                return Body::full(body);
+                return Some(std::mem::take(&mut wire.buffer));
             }
             Declared::Length(length) if length < wire.buffer.len() as u64 => {
-                let body = wire.buffer.split_to(length as usize).freeze();
-                self.finish();
-                return Body::full(body);
+                return Some(wire.buffer.split_to(length as usize));
             }
             Declared::Length(length) => Decoder::length(length),
             Declared::Chunked => Decoder::chunked(self.pool.0.limits.chunks()),
@@ -211,22 +260,28 @@ impl Exchange {
                 Decoder::UntilClose
             }
         };
-        Body::from_source(self)
+        None
     }
 
     /// The response has ended: the connection goes back to the pool if the request has too and nothing is left over.
     fn finish(&mut self) {
-        let Some(mut upstream) = self.upstream.take() else { return };
-        let wire = &mut upstream.wire;
-        self.trailers = wire.decoder.take_trailers();
-        if self.keep && self.sending.is_none() && wire.buffer.is_empty() {
-            wire.decoder = Decoder::Done(None);
-            wire.buffer = BytesMut::new();
-            wire.reading.clear();
-            wire.writing.clear();
+        let Some(upstream) = self.upstream.take() else { return };
+        let is_request_done = self.sending.take().is_none() && !self.departs;
+        let is_free = {
+            let wire = &mut upstream.borrow_mut().wire;
+            self.trailers = wire.decoder.take_trailers();
+            let is_free = self.keep && is_request_done && wire.buffer.is_empty();
+            if is_free {
+                wire.decoder = Decoder::Done(None);
+                wire.buffer = BytesMut::new();
+                wire.reading.clear();
+                wire.writing.clear();
+            }
+            is_free
+        };
+        if is_free {
             self.pool.put(upstream);
         }
-        self.sending = None;
     }
 }
 
@@ -318,10 +373,11 @@ impl Source for Exchange {
             self.upstream = None;
             return Poll::Ready(Some(Err(error)));
         }
-        let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
-        let next = ready!(upstream.wire.poll_body(cx, self.idle_timeout));
+        let Some(upstream) = &self.upstream else { return Poll::Ready(None) };
+        let next = ready!(upstream.borrow_mut().wire.poll_body(cx, self.idle_timeout));
+        let is_last = upstream.borrow().wire.decoder.is_done();
         match &next {
-            Some(Ok(_)) if !upstream.wire.decoder.is_done() => {}
+            Some(Ok(_)) if !is_last => {}
             // After its last piece the connection may serve others, before that piece is written downstream.
             Some(Ok(_)) | None => self.finish(),
             Some(Err(_)) => self.upstream = None,
@@ -330,7 +386,7 @@ impl Source for Exchange {
     }
 
     fn length(&self) -> Option<u64> {
-        self.upstream.as_ref().map_or(Some(0), |upstream| upstream.wire.decoder.left())
+        self.upstream.as_ref().map_or(Some(0), |upstream| upstream.borrow().wire.decoder.left())
     }
 
     fn take_trailers(&mut self) -> Option<HeaderMap> {
@@ -339,10 +395,10 @@ impl Source for Exchange {
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         if self.poll_send(cx).is_err()
-            && let Some(upstream) = &mut self.upstream
+            && let Some(upstream) = &self.upstream
         {
             // The next read of this body tells.
-            upstream.wire.decoder = Decoder::Failed;
+            upstream.borrow_mut().wire.decoder = Decoder::Failed;
         }
         Ok(())
     }

@@ -52,11 +52,11 @@ pub(crate) fn parse_plain(bytes: &[u8], limits: &Limits) -> Option<(usize, Resul
     let mut parsed = httparse::Request::new(&mut []);
     let status = parsed.parse_with_uninit_headers(bytes, &mut room[..limits.headers_max.min(HEADERS_CAP)]);
     let Ok(httparse::Status::Complete(length)) = status else { return None };
-    let (head, method, target) = (&bytes[..length], parsed.method?.as_bytes(), parsed.path?.as_bytes());
+    let (head, method, target) = (&bytes[..length], parsed.method?.as_bytes(), parsed.path?);
     let target_end = method.len() + 1 + target.len();
     let lines_at = target_end + VERSION.len();
     let is_plain = head.get(method.len()) == Some(&b' ')
-        && head.get(method.len() + 1..target_end) == Some(target)
+        && head.get(method.len() + 1..target_end) == Some(target.as_bytes())
         && head.get(target_end..lines_at) == Some(VERSION)
         && lines_at - 2 <= limits.request_line_bytes_max
         && length <= limits.head_bytes_max
@@ -88,7 +88,7 @@ pub(crate) fn parse(head: &[u8], headers_max: usize) -> Result<RequestHead, Refu
 
 struct RequestLine<'a> {
     method: Method,
-    target: &'a [u8],
+    target: &'a str,
     version: Version,
 }
 
@@ -110,22 +110,23 @@ impl<'a> RequestLine<'a> {
             }
             _ => return Err(bad("version is malformed")),
         };
+        let target = std::str::from_utf8(target).map_err(|_| bad(INVISIBLE_BYTE))?;
         Self::new(method, target, version)
     }
 
-    fn new(method: &[u8], target: &'a [u8], version: Version) -> Result<Self, Refusal> {
+    fn new(method: &[u8], target: &'a str, version: Version) -> Result<Self, Refusal> {
         let method = Method::from_bytes(method).map_err(|_| bad("method is not a token"))?;
         if method == Method::CONNECT {
             return Err(refusal(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported"));
         }
-        let classes = target.iter().fold(0, |classes, byte| classes | CLASSES[usize::from(*byte)]);
+        let classes = target.bytes().fold(0, |classes, byte| classes | CLASSES[usize::from(byte)]);
         if target.is_empty() || classes & INVISIBLE != 0 {
-            return Err(bad("target has a byte that is not printable ASCII"));
+            return Err(bad(INVISIBLE_BYTE));
         }
         if classes & FRAGMENT != 0 {
             return Err(bad("target has a fragment"));
         }
-        if classes & UNESCAPED != 0 && has_unescaped(target) {
+        if classes & UNESCAPED != 0 && has_unescaped(target.as_bytes()) {
             return Err(bad("target has a byte that must be escaped"));
         }
         Ok(Self { method, target, version })
@@ -190,13 +191,15 @@ fn wants_websocket(facts: &Facts<'_>, method: &Method, version: Version, declare
         && matches!(declared, Declared::Nothing | Declared::Length(0))
 }
 
-fn path_and_query(target: &[u8], method: &Method, host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
-    match target {
-        [b'/', ..] => text("", target),
-        b"*" if method == Method::OPTIONS => Ok("*".to_owned()),
-        _ => absolute(target, host),
+fn path_and_query(target: &str, method: &Method, host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
+    if target.starts_with('/') || target == "*" && method == Method::OPTIONS {
+        return Ok(target.to_owned());
     }
+    absolute(target, host)
 }
+
+const NOT_ABSOLUTE: &str = "target is neither a path nor an http URI";
+const INVISIBLE_BYTE: &str = "target has a byte that is not printable ASCII";
 
 /// What is looked for in each byte of a target.
 const INVISIBLE: u8 = 1;
@@ -223,29 +226,19 @@ fn has_unescaped(target: &[u8]) -> bool {
     target.iter().any(|byte| matches!(byte, b'<' | b'>')) || path.contains(&b'`')
 }
 
-fn text(before: &str, target: &[u8]) -> Result<String, Refusal> {
-    let text = std::str::from_utf8(target).map_err(|_| bad("target"))?;
-    let mut whole = String::with_capacity(before.len() + text.len());
-    whole.push_str(before);
-    whole.push_str(text);
-    Ok(whole)
-}
-
-fn absolute(target: &[u8], host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
-    const NOT_ABSOLUTE: &str = "target is neither a path nor an http URI";
-    let colon = memchr(b':', target).ok_or(bad(NOT_ABSOLUTE))?;
-    let default_port = match &target[..colon] {
-        scheme if scheme.eq_ignore_ascii_case(b"http") => 80,
-        scheme if scheme.eq_ignore_ascii_case(b"https") => 443,
+fn absolute(target: &str, host: Option<(&str, Option<u16>)>) -> Result<String, Refusal> {
+    let (scheme, rest) = target.split_once("://").ok_or(bad(NOT_ABSOLUTE))?;
+    let default_port = match scheme {
+        _ if scheme.eq_ignore_ascii_case("http") => 80,
+        _ if scheme.eq_ignore_ascii_case("https") => 443,
         _ => return Err(bad(NOT_ABSOLUTE)),
     };
-    let rest = target[colon..].strip_prefix(b"://").ok_or(bad(NOT_ABSOLUTE))?;
-    let (authority, path) = rest.split_at(rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len()));
-    let named = host::split(authority).ok_or(bad("target's host is malformed"))?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let named = host::split(authority.as_bytes()).ok_or(bad("target's host is malformed"))?;
     // Without a host to compare with (HTTP/1.0), nothing says which Service is meant but this.
     let Some(host) = host else { return Err(bad("host is missing")) };
     if !host::same(host, named, default_port) {
         return Err(bad("host disagrees with the target"));
     }
-    text(if path.first() == Some(&b'/') { "" } else { "/" }, path)
+    Ok(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
 }

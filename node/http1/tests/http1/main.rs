@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test, in helpers too")]
 
 mod client;
+mod departures;
 mod differential;
 mod forward;
 mod heads;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, StatusCode};
 use octelium_http1::{
-    Body, BodyError, Connect, Drain, Handler, Limits, Refusal, Request, Response, ServeError, Source, serve,
+    Body, BodyError, Connect, Drain, Handler, Limits, Refusal, Request, Response, ServeError, Source, departures, serve,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::runtime::Builder;
@@ -21,13 +21,22 @@ use tokio::task::LocalSet;
 /// Runs on one thread with real time.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, future)
+    LocalSet::new().block_on(&runtime, leaving_together(future))
 }
 
 /// Runs on one thread with time that passes only while everybody waits.
 pub fn run_paused<T>(future: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    LocalSet::new().block_on(&runtime, future)
+    LocalSet::new().block_on(&runtime, leaving_together(future))
+}
+
+/// As a node's threads do it.
+async fn leaving_together<T>(future: impl Future<Output = T>) -> T {
+    let runner = tokio::task::spawn_local(departures::run());
+    tokio::task::yield_now().await;
+    let result = future.await;
+    runner.abort();
+    result
 }
 
 /// A handler made of a closure; refusals are written down.

@@ -3,7 +3,7 @@
 use octelium_api::meta::ObjectReference;
 
 use super::timestamp::Timestamp;
-use crate::proxy::exchange::Id;
+use crate::proxy::{exchange::Id, hex};
 
 /// The end of a buffer. What is written must add up to JSON; only values are taken care of here.
 pub struct Json<'a>(pub &'a mut Vec<u8>);
@@ -62,24 +62,16 @@ impl Json<'_> {
     /// An id, in hexadecimal.
     pub fn id(&mut self, id: Id) {
         self.0.push(b'"');
-        self.digits(id.0);
-        self.digits(id.1);
+        self.0.extend_from_slice(&hex::digits(id.0));
+        self.0.extend_from_slice(&hex::digits(id.1));
         self.0.push(b'"');
     }
 
     /// 64 bits, in hexadecimal.
     pub fn hex(&mut self, number: u64) {
         self.0.push(b'"');
-        self.digits(number);
+        self.0.extend_from_slice(&hex::digits(number));
         self.0.push(b'"');
-    }
-
-    fn digits(&mut self, number: u64) {
-        let mut digits = [0; 16];
-        for (at, digit) in digits.iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xf];
-        }
-        self.0.extend_from_slice(&digits);
     }
 
     /// A time.
