@@ -109,6 +109,11 @@ impl Body {
         }
     }
 
+    /// Whether all of it is there, so that nothing can go wrong with it.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        matches!(self.kind, Kind::Empty | Kind::Full(_))
+    }
+
     /// Whether nothing is left. A body of unknown length isn't at its end until [`next`](Self::next) said so.
     pub fn is_end(&self) -> bool {
         self.length() == Some(0)

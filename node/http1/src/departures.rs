@@ -28,8 +28,8 @@ struct Queue {
 
 /// A connection with a message to be written.
 pub(crate) trait Depart {
-    /// Writes what the stream takes.
-    fn depart(&self);
+    /// Writes what the stream takes. Whoever queued it may be gone.
+    fn depart(self: Rc<Self>);
 }
 
 /// Writes what is queued, for as long as it runs; a thread needs one. Without it each task writes its own messages.
@@ -79,11 +79,6 @@ pub(crate) fn queue(connection: Rc<dyn Depart>) -> bool {
 /// Writes some of what is queued; whether there is more.
 fn depart_some() -> bool {
     let next = || QUEUE.with(|queue| queue.waiting.borrow_mut().pop_front());
-    for connection in std::iter::from_fn(next).take(ROW) {
-        // Otherwise everybody else has given it up.
-        if Rc::strong_count(&connection) > 1 {
-            connection.depart();
-        }
-    }
+    std::iter::from_fn(next).take(ROW).for_each(Depart::depart);
     QUEUE.with(|queue| !queue.waiting.borrow().is_empty())
 }

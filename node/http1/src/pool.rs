@@ -28,18 +28,20 @@ pub(crate) struct Shared {
 struct Idle {
     by_key: HashMap<Rc<str>, Vec<Parked>>,
     count: usize,
-    swept: Instant,
+    /// When all are looked through next.
+    sweep_at: Instant,
 }
 
 struct Parked {
     upstream: SharedUpstream,
-    since: Instant,
+    /// It is closed if nobody uses it before.
+    until: Instant,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(limits: PoolLimits) -> Self {
-        let idle = Idle { by_key: HashMap::new(), count: 0, swept: Instant::now() };
+        let idle = Idle { by_key: HashMap::new(), count: 0, sweep_at: Instant::now() };
         Self(Rc::new(Shared { limits, era: Cell::new(0), idle: RefCell::new(idle) }))
     }
 
@@ -71,9 +73,9 @@ impl Pool {
         let idle = &mut *self.0.idle.borrow_mut();
         let parked = idle.by_key.get_mut(key).filter(|parked| !parked.is_empty())?;
         let now = clock::now();
-        while let Some(Parked { upstream, since }) = parked.pop() {
+        while let Some(Parked { upstream, until }) = parked.pop() {
             idle.count -= 1;
-            if now - since >= self.0.limits.idle_timeout {
+            if now >= until {
                 // Those below it are older still.
                 idle.count -= parked.len();
                 parked.clear();
@@ -92,7 +94,7 @@ impl Pool {
         }
         let now = clock::now();
         let idle = &mut *self.0.idle.borrow_mut();
-        if now - idle.swept >= limits.idle_timeout / 4 {
+        if now >= idle.sweep_at {
             idle.sweep(now, limits.idle_timeout);
         }
         if idle.count >= limits.idle_max {
@@ -107,7 +109,7 @@ impl Pool {
             parked.remove(0);
             idle.count -= 1;
         }
-        parked.push(Parked { upstream, since: now });
+        parked.push(Parked { upstream, until: now + limits.idle_timeout });
         idle.count += 1;
     }
 }
@@ -115,19 +117,17 @@ impl Pool {
 impl Idle {
     fn sweep(&mut self, now: Instant, idle_timeout: Duration) {
         let mut cx = Context::from_waker(Waker::noop());
-        self.swept = now;
+        self.sweep_at = now + idle_timeout / 4;
         self.count = 0;
         self.by_key.retain(|_, parked| {
-            parked.retain_mut(|parked| {
-                now - parked.since < idle_timeout && parked.upstream.borrow_mut().is_quiet(&mut cx)
-            });
+            parked.retain_mut(|parked| now < parked.until && parked.upstream.borrow_mut().is_quiet(&mut cx));
             self.count += parked.len();
             !parked.is_empty()
         });
     }
 
     fn drop_oldest(&mut self) {
-        let oldest = self.by_key.values_mut().filter(|parked| !parked.is_empty()).min_by_key(|parked| parked[0].since);
+        let oldest = self.by_key.values_mut().filter(|parked| !parked.is_empty()).min_by_key(|parked| parked[0].until);
         if let Some(parked) = oldest {
             parked.remove(0);
             self.count -= 1;

@@ -196,8 +196,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
 
     fn poll_head(&mut self, reading: &mut Reading, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
         // Whoever doesn't read its answers isn't asked for more.
-        if !self.shared.departs.get() {
+        if !self.shared.departs.get() && !self.shared.early.borrow().is_done() {
             ready!(self.shared.poll_early(cx))?;
+            // The times for the next head begin when the answer is out.
+            self.shared.wire.borrow_mut().reading.clear();
         }
         let wire = &mut *self.shared.wire.borrow_mut();
         loop {
@@ -271,10 +273,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
             let mut handling = pin!(handler.handle(request));
             poll_fn(|cx| match handling.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending if self.poll_gone(cx) || matches!(self.shared.poll_early(cx), Poll::Ready(Err(_))) => {
-                    Poll::Ready(None)
-                }
-                Poll::Pending => Poll::Pending,
+                // A client that has left may still read the answers to earlier requests.
+                Poll::Pending => match ready!(self.shared.poll_early(cx)) {
+                    Ok(()) if !self.poll_gone(cx) => Poll::Pending,
+                    _ => Poll::Ready(None),
+                },
             })
             .await
         };
@@ -328,6 +331,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
         version: Version,
         keep_alive: bool,
     ) -> Result<After, ServeError> {
+        // An answer that may fail, or for which the client may not wait, doesn't take earlier ones along.
+        if self.shared.departs.get() && !response.body.is_at_hand() {
+            poll_fn(|cx| self.shared.poll_early(cx)).await?;
+        }
         // Interim responses go first; once the final one begins, no 100 may follow.
         let mut out = self.shared.early.take();
         out.make_room();
@@ -344,6 +351,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
         let mut sending = Sending::new(out, response.body, framing);
         drop(response.headers);
         if keep && poll_fn(|cx| Poll::Ready(self.shared.queue(&mut sending, cx))).await {
+            drop(sending);
+            // Pipelined requests may follow for as long as their client sends them.
+            tokio::task::coop::consume_budget().await;
             return Ok(After::Keep);
         }
         let sent = poll_fn(|cx| {
@@ -525,7 +535,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Shared<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Depart for Shared<IO> {
-    fn depart(&self) {
+    fn depart(self: Rc<Self>) {
         self.departs.set(false);
         let Some(waker) = &*self.waker.borrow() else { return };
         if let Poll::Ready(Err(_)) = self.poll_early(&mut Context::from_waker(waker)) {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::clock;
@@ -33,6 +34,11 @@ impl Timer {
             // Armed, and early enough.
             return Poll::Pending;
         }
+        if !coop::has_budget_remaining() {
+            // The runtime's timer would do nothing; this one would then pass for armed.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if sleep.deadline() > due {
             sleep.as_mut().reset(due);
@@ -47,5 +53,27 @@ impl Timer {
             self.waker = Some(cx.waker().clone());
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_is_set_when_the_task_has_done_its_share_still_rings() {
+        let start = Instant::now();
+        let mut timer = Timer::default();
+        poll_fn(|cx| {
+            while timer.due.is_none() && coop::has_budget_remaining() {
+                let _used = pin!(coop::consume_budget()).poll(cx);
+            }
+            timer.poll_after(Duration::from_secs(5), cx)
+        })
+        .await;
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
     }
 }

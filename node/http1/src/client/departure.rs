@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -41,16 +42,18 @@ pub(super) fn queue(
 }
 
 impl Depart for RefCell<Upstream> {
-    fn depart(&self) {
+    fn depart(self: Rc<Self>) {
+        // Who waits for the answer has given it up.
+        if Rc::strong_count(&self) == 1 {
+            return;
+        }
         let Upstream { departure, wire, .. } = &mut *self.borrow_mut();
         let Departure::Queued { mut out, waker, write_timeout } = mem::take(departure) else { return };
         *departure = match wire.poll_write(&mut out, &mut Context::from_waker(&waker), write_timeout) {
             Poll::Ready(Ok(())) => Departure::Left(out.written()),
             Poll::Pending => Departure::Held(out),
-            Poll::Ready(Err(error)) => {
-                waker.wake();
-                Departure::Failed(out.written(), error)
-            }
+            // There may be an answer all the same, which the task waits for.
+            Poll::Ready(Err(error)) => Departure::Failed(out.written(), error),
         };
     }
 }

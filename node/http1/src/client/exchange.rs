@@ -13,7 +13,7 @@ use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::departure::{self, Departure};
-use super::{Failed, SendError, SharedUpstream};
+use super::{Failed, SendError, SharedUpstream, Upstream};
 use crate::body::{Body, BodyError, Source};
 use crate::chunked::Decoder;
 use crate::head::framing::Declared;
@@ -33,7 +33,9 @@ pub(super) struct Exchange {
     upstream: Option<SharedUpstream>,
     /// `None` once the request is written, or can't be any further.
     sending: Option<Sending>,
-    /// Whether it was queued to be written, and it isn't known yet what came of it.
+    /// Whether it may be queued to be written; once.
+    may_depart: bool,
+    /// Whether it is queued, as far as is known.
     departs: bool,
     /// Whether the task is woken when something comes, and nothing had come when this was set.
     is_watched: bool,
@@ -66,6 +68,7 @@ impl Exchange {
             idle_timeout,
             upstream: Some(upstream),
             sending: Some(sending),
+            may_depart: true,
             departs: false,
             is_watched,
             keep: true,
@@ -138,6 +141,10 @@ impl Exchange {
                     false => Poll::Ready(Ok(1)),
                 }
             };
+            if self.departs && filled.is_ready() {
+                // Before the request: it is no answer to it, and the connection isn't what it was taken for.
+                return Poll::Ready(Err((SendError::Closed, true)));
+            }
             if let Some(head) = found.map_err(|reason| (SendError::Framing(reason), false))? {
                 wire.reading.clear();
                 return Poll::Ready(Ok(head));
@@ -166,7 +173,7 @@ impl Exchange {
         let Some(upstream) = &self.upstream else { return Ok(()) };
         let timeout = self.pool.0.limits.write_timeout;
         let Some(sending) = &mut self.sending else { return Ok(()) };
-        if sending.out.written() == 0 && sending.gather(cx) {
+        if std::mem::take(&mut self.may_depart) && sending.gather(cx) {
             match departure::queue(upstream, std::mem::take(&mut sending.out), timeout, cx) {
                 Ok(()) => {
                     self.departs = true;
@@ -181,8 +188,6 @@ impl Exchange {
             Poll::Pending => return Ok(()),
             Poll::Ready(sent) => sent,
         };
-        // From here on it is the time for the response's head that runs.
-        wire.reading.clear();
         self.written = sending.out.written();
         self.sending = None;
         match sent {
@@ -202,7 +207,7 @@ impl Exchange {
     /// Sees what came of a request that was queued.
     fn see_departure(&mut self, cx: &Context<'_>) {
         let Some(upstream) = self.upstream.as_ref().filter(|_| self.departs) else { return };
-        let departure = &mut upstream.borrow_mut().departure;
+        let Upstream { departure, wire, .. } = &mut *upstream.borrow_mut();
         self.departs = false;
         match std::mem::take(departure) {
             Departure::None => {}
@@ -211,7 +216,11 @@ impl Exchange {
                 *departure = Departure::Queued { out, waker, write_timeout };
                 self.departs = true;
             }
-            Departure::Held(out) => self.sending = Some(Sending::rest(out)),
+            Departure::Held(out) => {
+                // The time for the response's head begins when all is written.
+                wire.reading.clear();
+                self.sending = Some(Sending::rest(out));
+            }
             Departure::Left(written) => self.written = written,
             Departure::Failed(written, error) => {
                 self.written = written;
