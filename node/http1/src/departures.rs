@@ -10,6 +10,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::waker;
+
 /// How many leave before other tasks have their turn.
 const ROW: usize = 64;
 /// Longer messages are written by their own tasks: they would hold up those behind them.
@@ -36,12 +38,7 @@ pub(crate) trait Depart {
 pub async fn run() {
     let _stop = Stop;
     poll_fn(|cx| {
-        QUEUE.with(|queue| {
-            let runner = &mut *queue.runner.borrow_mut();
-            if !runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker())) {
-                *runner = Some(cx.waker().clone());
-            }
-        });
+        QUEUE.with(|queue| waker::keep(&mut queue.runner.borrow_mut(), cx));
         if depart_some() {
             cx.waker().wake_by_ref();
         }

@@ -27,6 +27,7 @@ mod spare;
 mod timer;
 pub mod turn;
 mod upgrade;
+mod waker;
 mod wire;
 
 pub use body::{Body, BodyError, CollectError, Source};

@@ -29,6 +29,7 @@ use crate::message::{Request, Response};
 use crate::outbox::Outbox;
 use crate::sending::{Sending, SendingError};
 use crate::upgrade::{Bounds, Tunnel, Upgrade};
+use crate::waker;
 use crate::wire::Wire;
 use request_body::RequestBody;
 
@@ -526,10 +527,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Shared<IO> {
         }
         self.departs.set(true);
         *self.early.borrow_mut() = std::mem::take(&mut sending.out);
-        let waker = &mut *self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        waker::keep(&mut self.waker.borrow_mut(), cx);
         true
     }
 }

@@ -8,6 +8,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::waker;
+
 /// Moved in one turn.
 const TURN_BYTES: usize = 64 * 1024;
 
@@ -32,9 +34,7 @@ pub async fn pump() {
     let _stop = Stop;
     poll_fn(|cx| {
         let called = QUEUE.with_borrow_mut(|queue| {
-            if !queue.pump.as_ref().is_some_and(|pump| pump.will_wake(cx.waker())) {
-                queue.pump = Some(cx.waker().clone());
-            }
+            waker::keep(&mut queue.pump, cx);
             queue.next()
         });
         if let Some(ticket) = called {

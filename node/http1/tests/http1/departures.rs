@@ -61,11 +61,9 @@ struct Dialer {
 }
 
 impl Dialer {
-    /// What has come to the other end of a connection so far is a head, which is answered.
-    async fn answer(&self, connection: usize) {
-        let end = &mut self.ends.borrow_mut()[connection];
-        read_head(end).await;
-        end.write_all(EMPTY.as_bytes()).await.unwrap();
+    /// The other end of the connection that was dialled last.
+    fn end(&self) -> DuplexStream {
+        self.ends.borrow_mut().pop().unwrap()
     }
 
     fn new(name: &'static str, notes: &Notes) -> Self {
@@ -143,7 +141,7 @@ fn a_request_that_is_given_up_before_it_leaves_does_not_leave() {
         drop(sending);
         rounds().await;
         assert!(notes.borrow().is_empty(), "{:?}", notes.borrow());
-        assert_eq!(read_rest(&mut dialer.ends.borrow_mut()[0]).await, "", "and its connection is closed");
+        assert_eq!(read_rest(&mut dialer.end()).await, "", "and its connection is closed");
         assert_eq!(pool.idle(), 0);
     });
 }
@@ -359,15 +357,19 @@ fn what_an_upstream_says_before_the_request_is_out_is_no_answer_to_it() {
         let dialer = Dialer::new("a", &notes);
         let mut first = std::pin::pin!(pool.send("a", &dialer, request()));
         assert!(poll_once(first.as_mut()).await.is_pending());
-        dialer.answer(0).await;
+        let mut first_end = dialer.end();
+        read_head(&mut first_end).await;
+        first_end.write_all(EMPTY.as_bytes()).await.unwrap();
         first.await.unwrap();
         assert_eq!((pool.idle(), notes.borrow().len()), (1, 1));
 
         let mut second = std::pin::pin!(pool.send("a", &dialer, request()));
         assert!(poll_once(second.as_mut()).await.is_pending());
-        dialer.ends.borrow_mut()[0].write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+        first_end.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
         assert!(poll_once(second.as_mut()).await.is_pending());
-        dialer.answer(1).await;
+        let mut second_end = dialer.end();
+        read_head(&mut second_end).await;
+        second_end.write_all(EMPTY.as_bytes()).await.unwrap();
         assert_eq!(second.await.unwrap().status, 200);
         assert_eq!(notes.borrow().len(), 2, "nothing was sent over the first connection");
     });
