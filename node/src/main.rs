@@ -1,6 +1,10 @@
 //! `octelium-node`: one node of the gateway.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -91,7 +95,8 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("octelium-node: {error:#}");
+            // Where it can't be said, the exit code still tells.
+            writeln!(std::io::stderr(), "octelium-node: {error:#}").ok();
             ExitCode::FAILURE
         }
     }
@@ -134,6 +139,9 @@ fn in_runtime(filter: &str, main: impl Future<Output = Result<()>>) -> Result<()
             "openraft=error,h2=error,chitchat=error,{filter}"
         ))?)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        // A line that can't be written is lost; to tell of that at the same place would end the thread.
+        .log_internal_errors(false)
         .with_target(false)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

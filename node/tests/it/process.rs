@@ -300,6 +300,50 @@ impl Drop for Disk {
     }
 }
 
+/// Where neither records nor the node's own words can be written, requests are served all the same, and with room again there are
+/// records again.
+#[tokio::test]
+async fn a_full_disk_for_logs_loses_records_and_nothing_else() {
+    crypto();
+    let (Some(disk), data) = (Disk::mount(8), tempfile::tempdir().unwrap()) else {
+        println!("skipped: a tmpfs can't be mounted here");
+        return;
+    };
+    std::os::unix::fs::symlink(data.path(), disk.path().join("data")).unwrap();
+    let node = Process::start(disk.path(), &["--metrics-listen", "127.0.0.1:0"], &[]).await.unwrap();
+    let ask = async |path: &str| Connection::plain(node.http).await.call(&get("nobody", path)).await.status;
+    let lost = async || {
+        let figures = Connection::plain(node.metrics.unwrap()).await.call(&get("node", "/metrics")).await.text();
+        let mut lines = figures.lines();
+        let number = lines.find_map(|line| line.strip_prefix("octelium_access_log_lost_records_total "));
+        number.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!((ask("/before").await, lost().await), (404, 0));
+
+    let ballast = disk.path().join("ballast");
+    let mut file = fs::File::create(&ballast).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() || file.write_all(&[1]).is_ok() {}
+    drop(file);
+    // Losses are told until that can't be written either, and after that there are more of them.
+    let told = || fs::metadata(disk.path().join("errors")).unwrap().len();
+    until("losses that can't be told", async || {
+        let before = (lost().await, told());
+        for _ in 0..20 {
+            assert_eq!(ask("/during").await, 404);
+        }
+        until("the writer", async || (lost().await > before.0).then_some(())).await;
+        (told() == before.1).then_some(())
+    })
+    .await;
+    fs::remove_file(&ballast).unwrap();
+    until("a record of what comes after", async || {
+        assert_eq!(ask("/after").await, 404);
+        fs::read_to_string(disk.path().join("access.log")).unwrap().contains("/after").then_some(())
+    })
+    .await;
+    assert_eq!(node.signal("TERM").await.code, Some(0));
+}
+
 /// With a full disk nothing more is acknowledged; with room again everything that was is there.
 #[tokio::test]
 async fn a_full_disk_ends_the_node_and_loses_nothing() {
