@@ -333,7 +333,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, IO> {
         keep_alive: bool,
     ) -> Result<After, ServeError> {
         // An answer that may fail, or for which the client may not wait, doesn't take earlier ones along.
-        if self.shared.departs.get() && !response.body.is_at_hand() {
+        if !response.body.is_at_hand() && !self.shared.early.borrow().is_done() {
             poll_fn(|cx| self.shared.poll_early(cx)).await?;
         }
         // Interim responses go first; once the final one begins, no 100 may follow.
